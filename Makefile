@@ -1,0 +1,57 @@
+# `make` lists the targets. Nothing is needed on the machine but make and Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.complete
+LOG := .venv/setup.log
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check bench chaos
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## build .venv from the lock and fetch the local broker (the second call is instant)
+	@:
+
+demo: $(STAMP) ## local stack, sample messages through everything, a summary, the web pages
+	@$(BIN)/draft-pipeline demo
+
+test: $(STAMP) ## all tests, against a real broker and a real Postgres
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## measure throughput, latency and start-up
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: $(STAMP) ## kill workers at every step and prove that nothing is sent twice or lost
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+# The stamp is the last thing written: an interrupted set-up starts again and keeps what is whole.
+$(STAMP): requirements.lock pyproject.toml app/stack/kafka_jars.json
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "setup: Python 3.11 or newer is needed, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)."; \
+	  echo "       Name another one: make setup PYTHON=python3.12"; exit 1; }
+	@rm -f $(STAMP)
+	@echo "setup 1/4: virtual environment in .venv"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { \
+	  echo "setup: '$(PYTHON)' cannot make a virtual environment (on Debian: install python3-venv)."; exit 1; }
+	@echo "setup 2/4: $$(grep -c '^[a-z]' requirements.lock) locked packages, about a minute"
+	@rm -f .venv/.failed; { $(BIN)/python -m pip --disable-pip-version-check --no-input install --progress-bar off \
+	    --require-hashes --only-binary :all: -r requirements.lock 2>&1 || touch .venv/.failed; } | { n=0; \
+	  while IFS= read -r line; do echo "$$line"; case "$$line" in \
+	    Collecting*) n=$$((n+1)); [ $$((n % 20)) -ne 0 ] || echo "           $$n packages" >&2;; \
+	    Installing*) echo "           installing" >&2;; esac; done; } >$(LOG); \
+	  if [ -e .venv/.failed ]; then tail -20 $(LOG); echo "setup: pip failed; all of its output is in $(LOG)"; exit 1; fi
+	@echo "setup 3/4: this project"
+	@$(BIN)/python -m pip --disable-pip-version-check -q install --no-deps --no-build-isolation -e .
+	@echo "setup 4/4: local Kafka broker (45 MB and a training run, once)"
+	@$(BIN)/python -m app.stack.kafka_jars
+	@$(BIN)/python -m app.stack.kafka_train
+	@touch $(STAMP)
+	@echo "setup: done. Next: make demo, make test"

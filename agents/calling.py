@@ -1,0 +1,288 @@
+"""One model call, paid for once: recorded before it is made, settled after it, its answer stored with it.
+
+Draft stages may try again within STAGE_ATTEMPTS_MAX; a failure during an outage (the breaker is open) does not count.
+Calls of the revision have one attempt for ever; only a definite refusal, which is no call, may be repeated.
+"""
+
+import asyncio
+import random
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from agents.errors import UnusableAnswer
+from agents.ports import Answered, CallIdentity, Failed, ModelResult, Refused, Unusable, Usage
+from agents.prompting import ask_sha256
+from agents.rim import Interrupted, Lease, Rim
+from agents.stages import STAGES
+from agents.state import Ask, RunState
+from db import sql
+from db.artifact import storable_payload, storable_text
+from schemas.codes import FEATURE_ID, Stage
+from schemas.ids import call_id, derive
+from schemas.limits import MODEL_CALL_S_MAX, RETRY_AFTER_S_MAX, RETRY_BASE_S, RETRY_CAP_S, STAGE_ATTEMPTS_MAX
+from schemas.settings import ModelChoice, model_choice
+
+
+class StageFailed(Exception):
+    """A stage has no usable answer within its attempts. `code` is the last failure's."""
+
+    def __init__(self, stage: Stage, code: str) -> None:
+        super().__init__(f"{stage}: {code}")
+        self.stage, self.code = stage, code
+
+
+class OverBudget(Exception):
+    """The call's worst case does not fit into what the workspace has left this month."""
+
+
+class CallNotAllowed(Exception):
+    """The call was made before by a worker that died, or somebody switched it off; it is not made (again)."""
+
+
+@dataclass
+class Totals:
+    """What a run has used so far. `cost_usd` is None as soon as one price is unknown."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = 0.0
+
+    def add(self, usage: Usage) -> None:
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        known = self.cost_usd is not None and usage.cost_usd is not None
+        self.cost_usd = (self.cost_usd or 0.0) + (usage.cost_usd or 0.0) if known else None
+
+
+@dataclass
+class ActiveRun:
+    """A run in the hands of this task. `state` is what its recorded answers fold to."""
+
+    rim: Rim
+    lease: Lease
+    state: RunState
+    draft_id: uuid.UUID
+    traceparent: str | None
+    recorded: dict[tuple[str, int], asyncpg.Record] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], int] = field(default_factory=dict)
+    spent_attempts: dict[tuple[str, int], int] = field(default_factory=dict)
+    totals: Totals = field(default_factory=Totals)
+    source: str = "pipeline"
+
+    @property
+    def run_id(self) -> uuid.UUID:
+        return self.lease.run_id
+
+    @property
+    def workspace_id(self) -> str:
+        return self.state.snapshot.workspace_id
+
+
+def choice_for(run: ActiveRun, stage: Stage) -> ModelChoice:
+    return model_choice(run.state.snapshot.settings, stage, run.rim.model.known_models)
+
+
+async def ask_stage(run: ActiveRun, stage: Stage) -> None:
+    """Ask a draft stage until it answers; folds the answer into `run.state`.
+
+    Raises StageFailed, OverBudget, Interrupted.
+    """
+    ask = STAGES[stage].ask(run.state)
+    key, code = (stage.value, ask.iteration), "no_attempt_left"
+    while run.spent_attempts.get(key, 0) < STAGE_ATTEMPTS_MAX:
+        choice = await _affordable(run, ask)
+        await run.lease.guard(run.rim.model.available(choice.model))
+        result, used = await _one_call(run, ask, choice, revision=False)
+        if isinstance(result, Answered):
+            return
+        code = result.code
+        if not used:
+            continue
+        run.spent_attempts[key] = run.spent_attempts.get(key, 0) + 1
+        if isinstance(result, Failed) and not result.retryable:
+            break
+        if run.spent_attempts[key] < STAGE_ATTEMPTS_MAX and not isinstance(result, Unusable):
+            await run.lease.guard(_back_off(run, result, run.spent_attempts[key]))
+    raise StageFailed(stage, code)
+
+
+async def ask_once(run: ActiveRun, stage: Stage, deadline: float) -> None:
+    """Ask a stage of the revision: one attempt for ever. `deadline` is on time.monotonic().
+
+    Raises StageFailed (the attempt is spent), CallNotAllowed, OverBudget, Interrupted, TimeoutError.
+    """
+    ask = STAGES[stage].ask(run.state)
+    refusals = 0
+    while True:
+        choice = choice_for(run, stage)
+        async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
+            await _affordable(run, ask)
+            await run.lease.guard(run.rim.model.available(choice.model))
+        result, _ = await _one_call(run, ask, choice, revision=True, timeout_s=deadline - time.monotonic())
+        match result:
+            case Answered():
+                return
+            case Refused():
+                refusals += 1
+                async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
+                    await run.lease.guard(_back_off(run, result, refusals))
+            case Failed(code="timeout") if time.monotonic() >= deadline:
+                raise TimeoutError
+            case _:
+                raise StageFailed(stage, result.code)
+
+
+async def _affordable(run: ActiveRun, ask: Ask) -> ModelChoice:
+    """The model this call may use: the chosen one, a cheaper one when the budget is short. Raises OverBudget."""
+    choice = choice_for(run, ask.stage)
+    limit = run.state.snapshot.settings.monthly_budget_usd
+    if limit is None:
+        return choice
+    spent = await sql.model_call.month_spent_usd.value(run.rim.pool, workspace_id=run.workspace_id)
+    cheaper = run.state.snapshot.settings.cheaper_model
+    candidates = [choice]
+    if cheaper in run.rim.model.known_models and cheaper is not None:
+        candidates.append(choice.model_copy(update={"model": cheaper}))
+    for candidate in candidates:
+        worst = run.rim.model.worst_case_usd(ask, candidate)
+        if worst is not None and spent + worst <= float(limit):
+            return candidate
+    raise OverBudget
+
+
+async def _one_call(
+    run: ActiveRun, ask: Ask, choice: ModelChoice, *, revision: bool, timeout_s: float = MODEL_CALL_S_MAX
+) -> tuple[ModelResult, bool]:
+    """Record, make and settle one request. Returns the result and whether it used up an attempt."""
+    call, input_sha256 = await _record(run, ask, choice, revision=revision)
+    run.rim.crash_point("call.recorded")
+    try:
+        result = await run.lease.guard(
+            run.rim.model.call(ask, choice, CallIdentity(call, run.run_id), min(timeout_s, MODEL_CALL_S_MAX))
+        )
+    except Interrupted as interrupted:
+        await _settle_failure(run, ask, call, "failed", interrupted.reason, Usage(), outage=False)
+        raise
+    run.rim.crash_point("call.answered")
+    run.totals.add(result.usage)
+    if isinstance(result, Answered):
+        try:
+            state = STAGES[ask.stage].decide(run.state, result.answer)
+        except UnusableAnswer as unusable:
+            result = Unusable(unusable.code, result.usage)
+        else:
+            await _settle_answer(run, ask, choice, call, input_sha256, result)
+            run.state = state
+            return result, True
+    outage = isinstance(result, Failed | Refused) and run.rim.model.is_down(choice.model)
+    status = {Unusable: "unusable", Failed: "failed", Refused: "refused"}[type(result)]
+    await _settle_failure(run, ask, call, status, result.code, result.usage, outage=outage)
+    return result, not outage
+
+
+async def _record(run: ActiveRun, ask: Ask, choice: ModelChoice, *, revision: bool) -> tuple[uuid.UUID, str]:
+    """Write the call before it is made. Raises Interrupted when the run is not ours any more, else CallNotAllowed."""
+    key = (ask.stage.value, ask.iteration)
+    attempt = run.attempts[key] = run.attempts.get(key, 0) + 1
+    call = call_id(run.run_id, ask.stage, ask.iteration, attempt)
+    input_sha256 = ask_sha256(ask, choice.model, choice.effort)
+    query = sql.model_call.record_revision_call_if_allowed if revision else sql.model_call.record_call_if_leased
+    worst = None
+    if run.state.snapshot.settings.monthly_budget_usd is not None:
+        worst = run.rim.model.worst_case_usd(ask, choice)
+    recorded = await query.value(
+        run.rim.pool,
+        run_id=run.run_id,
+        epoch=run.lease.epoch,
+        call_id=call,
+        stage=ask.stage.value,
+        iteration=ask.iteration,
+        attempt=attempt,
+        model=choice.model,
+        effort=choice.effort,
+        input_sha256=input_sha256,
+        reserved_usd=worst or 0,
+    )
+    if recorded is None:
+        run.lease.check()
+        standing = await sql.run.run_with_context.row(run.rim.pool, run_id=run.run_id)
+        if standing is None or standing["lease_epoch"] != run.lease.epoch or standing["status"] != "RUNNING":
+            raise Interrupted("lease_lost")
+        if standing["superseded_at"] is not None:
+            raise Interrupted("superseded")
+        raise CallNotAllowed
+    return call, input_sha256
+
+
+async def _settle_answer(
+    run: ActiveRun, ask: Ask, choice: ModelChoice, call: uuid.UUID, input_sha256: str, result: Answered
+) -> None:
+    answer = result.answer.model_dump(mode="json")
+    text = answer.get("text")
+    payload = storable_payload(answer)
+    stored = await sql.model_call.settle_call_with_artifact_if_leased.value(
+        run.rim.pool,
+        run_id=run.run_id,
+        epoch=run.lease.epoch,
+        call_id=call,
+        cost_usd=result.usage.cost_usd,
+        input_tokens=result.usage.input_tokens,
+        output_tokens=result.usage.output_tokens,
+        latency_ms=result.usage.latency_ms,
+        feature_id=FEATURE_ID[ask.stage],
+        source=run.source,
+        metadata=_metadata(run, ask, result.usage),
+        artifact_id=derive("artifact", run.run_id, ask.stage, ask.iteration),
+        stage=ask.stage.value,
+        iteration=ask.iteration,
+        prompt_key=ask.prompt_key,
+        input_sha256=input_sha256,
+        model=choice.model,
+        payload=payload,
+        text=storable_text(text) if isinstance(text, str) else None,
+    )
+    run.rim.crash_point("call.settled")
+    if stored is None:
+        run.lease.check()
+        raise Interrupted("lease_lost")
+
+
+async def _settle_failure(
+    run: ActiveRun, ask: Ask, call: uuid.UUID, status: str, failure: str, usage: Usage, *, outage: bool
+) -> None:
+    await sql.model_call.settle_call.run(
+        run.rim.pool,
+        call_id=call,
+        status=status,
+        failure=failure,
+        during_outage=outage,
+        cost_usd=usage.cost_usd if usage.input_tokens else 0,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        latency_ms=usage.latency_ms,
+        feature_id=FEATURE_ID[ask.stage],
+        source=run.source,
+        metadata={**_metadata(run, ask, usage), "during_outage": outage},
+    )
+
+
+def _metadata(run: ActiveRun, ask: Ask, usage: Usage) -> dict[str, Any]:
+    """Numbers and booleans only; the database refuses anything else."""
+    return {
+        "iteration": ask.iteration,
+        "attempt": run.attempts[(ask.stage.value, ask.iteration)],
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "bundle_enabled": run.state.snapshot.bundle_enabled,
+    }
+
+
+async def _back_off(run: ActiveRun, result: ModelResult, failures: int) -> None:
+    """Full jitter (Exponential Backoff And Jitter, AWS architecture blog, 2015), never before Retry-After."""
+    pause = random.uniform(0, min(RETRY_CAP_S, RETRY_BASE_S * 2**failures))  # noqa: S311 - spreads load, hides nothing
+    asked = result.retry_after_s if isinstance(result, Refused) else None
+    await run.rim.wait(max(pause, min(asked or 0.0, RETRY_AFTER_S_MAX)))

@@ -1,0 +1,363 @@
+"""A delivery: fence, then one transaction that checks everything and takes the claim, then one call to the provider.
+
+scheduled -> claimed -> sent | refused | unknown. A mail cannot be unsent: whatever is not certain is told to a person.
+"""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import structlog
+
+from agents.claiming import Ours, Settled, WriteFailed, claim
+from agents.ingest import add_event
+from agents.outcomes import draft_outcome, sha256_of
+from agents.persist import persist
+from agents.ports import ChannelAdapter, Outgoing, SendRefused, SendResult, SendUnknown, Sent
+from agents.rim import OutboxRow, Rim
+from db import sql
+from db.pool import Connection, transaction
+from schemas.codes import Action, DecidedBy, DeliveryStatus, DraftStatus, KillSwitch, Mode, OutcomeStatus
+from schemas.ids import derive, message_row_id
+from schemas.limits import (
+    CLAIM_TO_CALL_S_MAX,
+    DELIVERY_CALL_S_MAX,
+    DELIVERY_LEASE_S,
+    DELIVERY_RETRY_BASE_S,
+    DELIVERY_RETRY_CAP_S,
+    FENCE_S_MAX,
+    REVIEW_S_MAX,
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a send must not happen. `status` is the draft's fate; None: a person decides."""
+
+    reason: str
+    status: DraftStatus | None = None
+
+
+def obstacle(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record) -> Obstacle | None:
+    """The first thing that stands against the send, as it is now. Pure but for the environment's switch."""
+    automatic = delivery["automatic"]
+    nobody_passes = (
+        (now["draft_status"] == DraftStatus.SENT and delivery["confirmed_by"] is None, Obstacle("already_sent")),
+        (now["suppressed"], Obstacle("lead_suppressed", DraftStatus.SUPPRESSED)),
+        (now["newer_inbound"], Obstacle("newer_inbound", DraftStatus.SUPERSEDED)),
+        (now["answered"], Obstacle("answered", DraftStatus.SUPERSEDED)),
+        (delivery["content_sha256"] != sha256_of(delivery["content"]), Obstacle("text_changed")),
+    )
+    policy = (
+        (now["send_off"] or rim.is_off(KillSwitch.AUTO_SEND_DISABLED), Obstacle("switched_off")),
+        (now["draft_sha256"] != delivery["content_sha256"], Obstacle("text_changed")),
+        (now["mode_now"] != Mode.AI_AUTO_SEND, Obstacle("mode_changed")),
+        (now["newer_elsewhere"], Obstacle("newer_elsewhere")),
+        ((now["auto_send_confidence"] or 0.0) < now["threshold_now"], Obstacle("policy_now_stricter")),
+        (
+            now["replies_last_hour"] >= now["auto_replies_per_hour_max"]
+            or now["replies_last_day"] >= now["auto_replies_per_day_max"],
+            Obstacle("too_many_replies"),
+        ),
+    )
+    for stands, found in (*nobody_passes, *(policy if automatic else ())):
+        if stands:
+            return found
+    return None
+
+
+async def deliver(rim: Rim, delivery: asyncpg.Record) -> None:
+    """Bring one leased delivery to its next status. Safe to call again after a crash at any point."""
+    now = await sql.delivery.send_standing.row(rim.pool, draft_id=delivery["draft_id"])
+    if now is None:
+        return
+    adapter = rim.adapter(delivery["channel"], dict(now["channels"].get(delivery["channel"]) or {}))
+    if adapter is None:
+        await _ask_person(rim, delivery, "no_adapter")
+    elif delivery["status"] == DeliveryStatus.CLAIMED:
+        await _recover(rim, delivery, now, adapter)
+    elif not await rim.fence.passed(FENCE_S_MAX):
+        await _later(rim, delivery, "fence_behind", None)
+    else:
+        await _claim_and_send(rim, delivery, now, adapter)
+
+
+async def _claim_and_send(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record, adapter: ChannelAdapter) -> None:
+    found: list[Obstacle | None] = [None]
+
+    async def write(connection: Connection, token: uuid.UUID) -> float | None:
+        await sql.delivery.lock_lead.run(
+            connection, workspace_id=delivery["workspace_id"], lead_id=delivery["lead_id"]
+        )
+        standing = await sql.delivery.send_standing.row(connection, draft_id=delivery["draft_id"])
+        found[0] = obstacle(rim, delivery, standing) if standing is not None else Obstacle("draft_erased")
+        if found[0] is not None:
+            return None
+        claimed = await sql.delivery.claim_delivery_if_leased.value(
+            connection,
+            delivery_id=delivery["id"],
+            epoch=delivery["lease_epoch"],
+            token=token,
+            owner=rim.process_id,
+            lease_s=DELIVERY_LEASE_S,
+        )
+        return None if claimed is None else 0.0
+
+    taken = await claim(rim, delivery["draft_id"], "delivery", write)
+    claimed_at = time.monotonic()
+    if isinstance(taken, Ours):
+        await _send(rim, delivery, now, adapter, claimed_at - taken.age_s)
+    elif found[0] is not None:
+        await _obstructed(rim, delivery, found[0])
+    elif isinstance(taken, Settled | WriteFailed):
+        log.warning("delivery_claim_failed", delivery_id=str(delivery["id"]))
+
+
+async def _send(
+    rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record, adapter: ChannelAdapter, claimed_at: float
+) -> None:
+    """The provider call, with the idempotency key; refused when too much time passed since the claim."""
+    outgoing = outgoing_of(delivery, now)
+    waited_s = time.monotonic() - claimed_at
+    result: SendResult
+    if waited_s > CLAIM_TO_CALL_S_MAX:
+        result = SendRefused("claim_too_old", temporary=True)
+    else:
+        result = await _call(adapter, outgoing)
+    rim.crash_point("delivery.called")
+    log.info("delivery_called", delivery_id=str(delivery["id"]), claim_to_call_ms=round(waited_s * 1000))
+    await settle(rim, delivery, now, adapter, result)
+
+
+async def _call(adapter: ChannelAdapter, outgoing: Outgoing) -> SendResult:
+    """Whatever an adapter raises, the request may have gone out: nobody may take it for unsent."""
+    try:
+        return await adapter.send(outgoing, DELIVERY_CALL_S_MAX)
+    except Exception as error:
+        log.error("adapter_failed", channel=outgoing.channel, exc_info=error)
+        return SendUnknown("adapter_failed")
+
+
+async def _recover(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record, adapter: ChannelAdapter) -> None:
+    """A claimed delivery whose worker died: the provider may have it. Looked up, or sent again only where the provider
+    enforces the key and its window is open; else a person is told."""
+    await settle(rim, delivery, now, adapter, SendUnknown("worker_died"))
+
+
+async def settle(
+    rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record, adapter: ChannelAdapter, result: SendResult
+) -> None:
+    """Record what the provider said; an unknown is looked up first."""
+    if isinstance(result, SendUnknown):
+        result = await _look_up(delivery, now, adapter, result)
+    match result:
+        case Sent(provider_message_id):
+            await persist(rim, lambda: _record_sent(rim, delivery, now, provider_message_id))
+        case SendRefused(code, temporary=True, retry_after_s=retry_after_s):
+            await _later(rim, delivery, code, retry_after_s)
+        case SendRefused(code):
+            await _finish(rim, delivery, DeliveryStatus.REFUSED, code)
+        case SendUnknown(code):
+            await _finish(rim, delivery, DeliveryStatus.UNKNOWN, code)
+
+
+async def _look_up(
+    delivery: asyncpg.Record, now: asyncpg.Record, adapter: ChannelAdapter, unknown: SendUnknown
+) -> SendResult:
+    outgoing = outgoing_of(delivery, now)
+    if adapter.capabilities.can_look_up:
+        found = await adapter.look_up(outgoing, DELIVERY_CALL_S_MAX)
+        if found is not None and not (isinstance(found, SendRefused) and adapter.capabilities.key_window_s <= 0):
+            return found
+    return unknown
+
+
+def outgoing_of(delivery: asyncpg.Record, now: asyncpg.Record) -> Outgoing:
+    """The reply as it goes out. Recipient, thread and text come from the record, never from a model."""
+    headers = {name.lower(): value for name, value in (now["headers"] or {}).items()}
+    replied_to = headers.get("message-id")
+    references = (*headers.get("references", "").split(), *([replied_to] if replied_to else []))
+    return Outgoing(
+        key=str(delivery["id"]),
+        draft_id=delivery["draft_id"],
+        workspace_id=delivery["workspace_id"],
+        channel=delivery["channel"],
+        recipient=delivery["recipient"],
+        text=delivery["content"],
+        subject=now["subject"],
+        thread_id=delivery["thread_id"],
+        in_reply_to=replied_to,
+        references=references,
+        automatic=delivery["automatic"],
+        config=dict(now["channels"].get(delivery["channel"]) or {}),
+    )
+
+
+async def _record_sent(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record, provider_message_id: str) -> None:
+    """Delivery, draft, outbound message, claim and event in one transaction."""
+    async with transaction(rim.pool) as connection:
+        draft = await sql.draft.lock_draft.row(connection, draft_id=delivery["draft_id"])
+        finished = await _finish_row(connection, delivery, DeliveryStatus.SENT, None, provider_message_id)
+        if draft is None or finished is None:
+            return
+        await sql.delivery.insert_sent_message.run(connection, **_sent_message(delivery, draft, now))
+        rows = await _fate(
+            connection,
+            draft,
+            delivery,
+            DraftStatus.SENT,
+            OutcomeStatus.SENT,
+            draft["auto_send_reason"] or "sent",
+            provider_message_id=provider_message_id,
+        )
+        await sql.review.close_reviews.run(connection, draft_ids=[draft["id"]], status="decided")
+        await sql.delivery.settle_delivery_claim.run(connection, draft_id=draft["id"], outcome="sent")
+    rim.crash_point("delivery.settled")
+    rim.publisher.publish(rows)
+
+
+def _sent_message(delivery: asyncpg.Record, draft: asyncpg.Record, now: asyncpg.Record) -> dict[str, Any]:
+    message = f"draft-pipeline:{delivery['id']}"
+    return {
+        "id": message_row_id(draft["workspace_id"], message),
+        "workspace_id": draft["workspace_id"],
+        "lead_id": draft["lead_id"],
+        "channel": draft["channel"],
+        "thread_id": draft["thread_id"],
+        "message_id": message,
+        "sent_by": "reviewer" if delivery["edited"] else "ai",
+        "draft_id": draft["id"],
+        "campaign_id": draft["campaign_id"],
+        "mode": draft["mode"],
+        "body": delivery["content"],
+        "subject": now["subject"],
+        "to_address": delivery["recipient"],
+        "approved_by": delivery["approved_by"],
+        "approved_via": delivery["approved_via"],
+    }
+
+
+async def _fate(
+    connection: Connection,
+    draft: asyncpg.Record,
+    delivery: asyncpg.Record,
+    status: DraftStatus,
+    outcome: OutcomeStatus,
+    reason: str,
+    *,
+    action: Action | None = None,
+    provider_message_id: str | None = None,
+) -> list[OutboxRow]:
+    """The draft's new fate and its event."""
+    if action is None:
+        action = Action.SEND_DELAYED if delivery["delayed"] else Action.SEND_IMMEDIATE
+    await sql.draft.set_draft_fate.value(connection, draft_id=draft["id"], status=status, action=action, reason=reason)
+    event = draft_outcome(
+        draft,
+        run_id=draft["run_id"] or draft["id"],
+        action=action,
+        status=outcome,
+        reason=reason,
+        decided_by=DecidedBy.POLICY if delivery["automatic"] else DecidedBy.REVIEWER,
+        delivery_id=delivery["id"],
+        provider_message_id=provider_message_id,
+    )
+    return await add_event(connection, event, draft["workspace_id"], draft["traceparent"])
+
+
+async def _finish_row(
+    connection: Connection,
+    delivery: asyncpg.Record,
+    status: DeliveryStatus,
+    reason: str | None,
+    provider_id: str | None,
+) -> Any:
+    return await sql.delivery.finish_delivery.value(
+        connection,
+        delivery_id=delivery["id"],
+        epoch=delivery["lease_epoch"],
+        status=status,
+        reason=reason,
+        provider_message_id=provider_id,
+    )
+
+
+async def _obstructed(rim: Rim, delivery: asyncpg.Record, found: Obstacle) -> None:
+    if found.status is None:
+        await _ask_person(rim, delivery, found.reason)
+        return
+    await persist(rim, lambda: _cancel(rim, delivery, found.reason, found.status or DraftStatus.SUPERSEDED))
+
+
+async def _cancel(rim: Rim, delivery: asyncpg.Record, reason: str, status: DraftStatus) -> None:
+    async with transaction(rim.pool) as connection:
+        draft = await sql.draft.lock_draft.row(connection, draft_id=delivery["draft_id"])
+        finished = await _finish_row(connection, delivery, DeliveryStatus.CANCELLED, reason, None)
+        if draft is None or finished is None:
+            return
+        action = Action(draft["auto_send_action"] or Action.NONE)
+        rows = await _fate(connection, draft, delivery, status, OutcomeStatus(status), reason, action=action)
+        await sql.review.close_reviews.run(connection, draft_ids=[draft["id"]], status="superseded")
+    rim.publisher.publish(rows)
+
+
+async def _ask_person(rim: Rim, delivery: asyncpg.Record, reason: str) -> None:
+    """The send is off; a person decides."""
+    await _finish(rim, delivery, DeliveryStatus.CANCELLED, reason)
+
+
+async def _finish(rim: Rim, delivery: asyncpg.Record, status: DeliveryStatus, reason: str) -> None:
+    """Cancelled, refused or unknown: the delivery ends and a person is asked, with the reason."""
+    outcome = {
+        DeliveryStatus.CANCELLED: OutcomeStatus.AWAITING_REVIEW,
+        DeliveryStatus.REFUSED: OutcomeStatus.REFUSED,
+        DeliveryStatus.UNKNOWN: OutcomeStatus.UNKNOWN,
+    }[status]
+    draft_status = DraftStatus.UNKNOWN if status is DeliveryStatus.UNKNOWN else DraftStatus.PENDING
+
+    async def write() -> None:
+        async with transaction(rim.pool) as connection:
+            draft = await sql.draft.lock_draft.row(connection, draft_id=delivery["draft_id"])
+            finished = await _finish_row(connection, delivery, status, reason, None)
+            if draft is None or finished is None or draft["status"] == DraftStatus.SENT:
+                return
+            action = Action.NEEDS_REVIEW
+            rows = await _fate(connection, draft, delivery, draft_status, outcome, reason, action=action)
+            await sql.review.open_review_if_absent.run(
+                connection,
+                review_id=derive("review", draft["id"]),
+                draft_id=draft["id"],
+                workspace_id=draft["workspace_id"],
+                reason=reason,
+                content_sha256=draft["content_sha256"],
+                review_s=REVIEW_S_MAX,
+            )
+            await sql.delivery.settle_delivery_claim.run(connection, draft_id=draft["id"], outcome=status.value)
+        rim.publisher.publish(rows)
+
+    await persist(rim, write)
+
+
+async def _later(rim: Rim, delivery: asyncpg.Record, reason: str, retry_after_s: float | None) -> None:
+    """Try again with backoff, taking the claim again, until the age limit; then a person decides."""
+    if await sql.delivery.is_past_age_limit.value(rim.pool, delivery_id=delivery["id"]):
+        await _finish(rim, delivery, DeliveryStatus.REFUSED, reason)
+        return
+    attempts = delivery["attempts"]
+    pause = max(min(DELIVERY_RETRY_CAP_S, DELIVERY_RETRY_BASE_S * 2.0 ** min(attempts, 10)), retry_after_s or 0.0)
+
+    async def write() -> None:
+        async with transaction(rim.pool) as connection:
+            put_back = await sql.delivery.put_delivery_back.value(
+                connection, delivery_id=delivery["id"], epoch=delivery["lease_epoch"], reason=reason, retry_s=pause
+            )
+            if put_back is not None:
+                await sql.delivery.settle_delivery_claim.run(
+                    connection, draft_id=delivery["draft_id"], outcome="refused"
+                )
+
+    await persist(rim, write)

@@ -1,0 +1,178 @@
+"""revision-result -> draft-outcome: decide once. It writes a delivery or a review request; sends nothing."""
+
+import uuid
+from typing import Any, Final
+
+import asyncpg
+
+from agents.calling import ActiveRun
+from agents.draft import leased_elsewhere
+from agents.ending import end_run
+from agents.fates import DONE, Dropped, Fate, Retry
+from agents.outcomes import draft_outcome, envelope, row_of, sha256_of
+from agents.persist import persist
+from agents.policy import Decision, DispatchFacts, decide_action
+from agents.rim import Interrupted, Lease, Rim
+from agents.starting import age_s, state_of, trace_of
+from agents.state import RunState
+from db import sql
+from db.artifact import storable_payload
+from schemas.codes import Action, DraftStatus, KillSwitch, Phase, RevisionOutcome, RunStatus
+from schemas.events import RevisionResult
+from schemas.ids import delivery_id, derive
+from schemas.limits import LEASE_S, OUTBOX_TAKEN_S
+
+_NO_EVENT: Final[dict[str, Any]] = {
+    "event_id": None,
+    "key": b"",
+    "value": b"",
+    "headers": {},
+    "taken_s": OUTBOX_TAKEN_S,
+}
+
+
+async def handle(event: RevisionResult, rim: Rim) -> Fate:
+    """Record what happens to a draft. Idempotent: a decided run is terminal."""
+    taken = await sql.run.take_lease_if_free.row(
+        rim.pool, run_id=event.run_id, owner=rim.process_id, lease_s=LEASE_S, phase=Phase.DISPATCH
+    )
+    if taken is None:
+        return await leased_elsewhere(rim, event.run_id, Phase.DISPATCH)
+    async with rim.leases.holding(event.run_id, taken["lease_epoch"]) as lease:
+        row = await sql.run.run_with_context.row(rim.pool, run_id=event.run_id)
+        draft = await sql.draft.draft_by_id.row(rim.pool, draft_id=event.draft_id)
+        if row is None or draft is None:
+            return Dropped("draft_erased")
+        state = state_of(row).with_text(draft["content"])
+        if taken["superseded"] or event.outcome is RevisionOutcome.SUPERSEDED:
+            await _abort(rim, lease, state, row)
+            return DONE
+        try:
+            await _decide(rim, lease, state, draft, event, row["traceparent"])
+        except Interrupted as interrupted:
+            return Retry(0.1, interrupted.reason)
+    return DONE
+
+
+async def _abort(rim: Rim, lease: Lease, state: RunState, row: asyncpg.Record) -> None:
+    run = ActiveRun(rim, lease, state, row["draft_id"], row["traceparent"])
+    await end_run(run, RunStatus.ABORTED, "superseded")
+
+
+async def _decide(
+    rim: Rim, lease: Lease, state: RunState, draft: asyncpg.Record, event: RevisionResult, traceparent: str | None
+) -> None:
+    standing = await sql.delivery.send_standing.row(rim.pool, draft_id=event.draft_id)
+    if standing is None:
+        raise Interrupted("draft_erased")
+    decision = decide_action(_facts(rim, state, draft, standing, event))
+    decided = await _record(rim, lease, state, draft, event, decision, traceparent)
+    rim.crash_point("decision.recorded")
+    rim.run_ended()
+    if decided is not None and decision.action is Action.SEND_IMMEDIATE:
+        rim.deliver_soon()
+
+
+def _facts(
+    rim: Rim, state: RunState, draft: asyncpg.Record, standing: asyncpg.Record, event: RevisionResult
+) -> DispatchFacts:
+    snapshot, settings = state.snapshot, state.snapshot.settings
+    channel = dict(standing["channels"].get(snapshot.channel) or {})
+    return DispatchFacts(
+        mode=snapshot.mode,
+        outcome=event.outcome,
+        confidence=event.confidence,
+        threshold=event.threshold,
+        blocks=tuple(dict.fromkeys(f"block:{block['rule']}" for block in draft["hard_blocks"])),
+        suppressed=standing["suppressed"],
+        switched_off=standing["send_off"] or rim.is_off(KillSwitch.AUTO_SEND_DISABLED),
+        answered=standing["answered"],
+        newer_elsewhere=standing["newer_elsewhere"],
+        too_old=age_s(snapshot.now, snapshot.trigger.received_at) > settings.message_age_s_max,
+        forged_sender=snapshot.forged_sender,
+        about_attachments=bool(snapshot.attachments),
+        has_recipient=snapshot.recipient is not None,
+        has_adapter=rim.adapter(snapshot.channel, channel) is not None,
+        too_many_replies=standing["replies_last_hour"] >= settings.auto_replies_per_hour_max
+        or standing["replies_last_day"] >= settings.auto_replies_per_day_max,
+        now=snapshot.now,
+        settings=settings,
+        lead_timezone=snapshot.profile.timezone,
+    )
+
+
+async def _record(
+    rim: Rim,
+    lease: Lease,
+    state: RunState,
+    draft: asyncpg.Record,
+    event: RevisionResult,
+    decision: Decision,
+    traceparent: str | None,
+) -> uuid.UUID | None:
+    """Write the decision in one statement; returns the delivery's id when there is one."""
+    sends = decision.action in (Action.SEND_IMMEDIATE, Action.SEND_DELAYED)
+    delivery = delivery_id(event.draft_id, 1) if sends else None
+    written, topic = _written(draft, event, decision, delivery, traceparent)
+    recorded = await persist(
+        rim,
+        lambda: sql.draft.record_decision_if_leased.row(
+            rim.pool,
+            run_id=event.run_id,
+            epoch=lease.epoch,
+            reason=decision.reason,
+            artifact_id=derive("artifact", event.run_id, "final_draft", 0),
+            iteration=_chosen_iteration(draft, event),
+            input_sha256=sha256_of(draft["content"]),
+            payload=storable_payload({"action": decision.action, "reasons": list(decision.reasons)}),
+            text=draft["content"],
+            action=decision.action,
+            draft_status=_draft_status(decision),
+            outcomes=int(written["event_id"] is not None),
+            delivery_id=delivery,
+            delayed=decision.action is Action.SEND_DELAYED,
+            scheduled_for=decision.scheduled_for,
+            review_id=derive("review", event.draft_id) if decision.action is Action.NEEDS_REVIEW else None,
+            review_s=state.snapshot.settings.review_s_max,
+            **written,
+        ),
+    )
+    if recorded is None:
+        raise Interrupted("lease_lost")
+    if recorded["outbox_id"] is not None:
+        rim.publisher.publish([row_of(recorded["outbox_id"], topic, written)])
+    return recorded["delivery_id"]  # type: ignore[no-any-return]
+
+
+def _chosen_iteration(draft: asyncpg.Record, event: RevisionResult) -> int:
+    """Which text was chosen: the original, or the best of the iterations that ran."""
+    return int(draft["chosen_iteration"]) if event.applied else 0
+
+
+def _draft_status(decision: Decision) -> DraftStatus:
+    if decision.action is Action.SEND_DELAYED:
+        return DraftStatus.SCHEDULED
+    return DraftStatus.SUPPRESSED if decision.status == "suppressed" else DraftStatus.PENDING
+
+
+def _written(
+    draft: asyncpg.Record,
+    event: RevisionResult,
+    decision: Decision,
+    delivery: uuid.UUID | None,
+    traceparent: str | None,
+) -> tuple[dict[str, Any], str]:
+    """The outcome event of the decision; an immediate send has its outcome when the provider has answered."""
+    if decision.action is Action.SEND_IMMEDIATE:
+        return _NO_EVENT, ""
+    outcome = draft_outcome(
+        draft,
+        run_id=event.run_id,
+        action=decision.action,
+        status=decision.status,
+        reason=decision.reason,
+        delivery_id=delivery,
+        scheduled_for=decision.scheduled_for,
+    )
+    return envelope(outcome, outcome.event_id, trace_of(event.run_id, traceparent)), outcome.topic
+

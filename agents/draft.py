@@ -1,0 +1,225 @@
+"""draft-requested -> draft-evaluated: strategy, generation, verification, meeting, evaluation, then the hard blocks."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from agents.calling import ActiveRun, OverBudget, StageFailed, ask_stage, choice_for
+from agents.ending import end_run
+from agents.fates import DONE, Dropped, Fate, Retry
+from agents.hard_blocks import ContextClaims, HardBlock, check_text
+from agents.outcomes import envelope, row_of, sha256_of
+from agents.persist import persist
+from agents.resuming import active_run
+from agents.rim import Interrupted, Rim
+from agents.stages import MEETING_STAGES, next_draft_stage, skip
+from agents.starting import age_s, create_run, trace_of
+from agents.state import RunState
+from db import sql
+from schemas.codes import Gate, Phase, RunStatus, Stage
+from schemas.events import DraftEvaluated, DraftRequested
+from schemas.ids import derive, event_id
+from schemas.limits import LEASE_S
+
+
+async def handle(event: DraftRequested, rim: Rim) -> Fate:
+    """Draft and judge one reply. Idempotent: a redelivery finds the run and goes on where it stood."""
+    facts = await sql.run.request_facts.row(
+        rim.pool, workspace_id=event.workspace_id, message_id=event.trigger_message_id, attempt=event.attempt
+    )
+    if facts is None:
+        return Dropped("message_unknown")
+    if facts["run_id"] is None:
+        return await _start(event, facts, rim)
+    if facts["status"] != RunStatus.RUNNING or facts["phase"] != Phase.DRAFT:
+        return DONE
+    taken = await sql.run.take_lease_if_free.row(
+        rim.pool, run_id=facts["run_id"], owner=rim.process_id, lease_s=LEASE_S, phase=Phase.DRAFT
+    )
+    if taken is None:
+        return await leased_elsewhere(rim, facts["run_id"], Phase.DRAFT)
+    return await _work(facts["run_id"], taken["lease_epoch"], rim)
+
+
+async def leased_elsewhere(rim: Rim, run_id: Any, phase: Phase) -> Fate:
+    """A live lease is waited for, not acknowledged; a run that moved on needs nothing more from this event."""
+    standing = await sql.run.run_standing.row(rim.pool, run_id=run_id)
+    if standing is None or standing["status"] != RunStatus.RUNNING or standing["phase"] != phase:
+        return DONE
+    return Retry(min(standing["lease_s"], 1.0) + 0.05, "leased_elsewhere")
+
+
+async def _start(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> Fate:
+    """The run of a request that has none, unless a newer message of the conversation makes it pointless."""
+    if facts["disposition"] not in (Gate.WAITING, Gate.RUN) or facts["newer_inbound"]:
+        await sql.run.settle_request.run(
+            rim.pool,
+            request_event_id=event.event_id,
+            workspace_id=event.workspace_id,
+            message_id=event.trigger_message_id,
+            disposition=Gate.JOINED,
+        )
+        return Dropped("superseded")
+    epoch, state = await create_run(rim, facts, event)
+    rim.crash_point("run.created")
+    if epoch is None:
+        return Retry(0.05, "created_elsewhere")
+    async with rim.leases.holding(state.snapshot.run_id, epoch) as lease:
+        run = ActiveRun(rim, lease, state, state.snapshot.draft_id, state.snapshot.traceparent)
+        return await _to_the_end(run)
+
+
+async def _work(run_id: Any, epoch: int, rim: Rim) -> Fate:
+    """Take over a run where it stands."""
+    async with rim.leases.holding(run_id, epoch) as lease:
+        return await _to_the_end(await active_run(rim, lease))
+
+
+async def _to_the_end(run: ActiveRun) -> Fate:
+    try:
+        skipped = await _ask_all(run)
+        await _record_evaluation(run, skipped)
+    except Interrupted as interrupted:
+        if interrupted.reason != "superseded":
+            return Retry(0.1, interrupted.reason)
+        await end_run(run, RunStatus.ABORTED, "superseded")
+    except StageFailed as failed:
+        await end_run(run, RunStatus.FAILED, f"{failed.stage}_failed")
+    except OverBudget:
+        await end_run(run, RunStatus.FAILED, "over_budget")
+    return DONE
+
+
+async def _ask_all(run: ActiveRun) -> frozenset[Stage]:
+    """Ask every stage that has no recorded answer; returns those that were skipped because they may fail."""
+    done = frozenset(Stage(stage) for stage, iteration in run.recorded if iteration == 0 and stage in set(Stage))
+    skipped: frozenset[Stage] = frozenset()
+    while (stage := next_draft_stage(run.state, done | skipped)) is not None:
+        run.lease.check()
+        try:
+            await ask_stage(run, stage)
+            done |= {stage}
+        except StageFailed:
+            if stage not in MEETING_STAGES and stage is not Stage.EVALUATION:
+                raise
+            run.state = skip(run.state, stage)
+            skipped |= {stage}
+    return skipped
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A text with the hard blocks found in it."""
+
+    text: str
+    blocks: tuple[HardBlock, ...]
+
+    @property
+    def codes(self) -> list[str]:
+        return list(dict.fromkeys(block.rule for block in self.blocks))
+
+
+def judge_text(state: RunState, text: str) -> Judgement:
+    """The deterministic rules on the exact text, against what the run stored as its context."""
+    claims = ContextClaims.from_snapshot(state.snapshot, pack_texts(state))
+    language = state.strategy.language if state.strategy is not None else None
+    return Judgement(text, check_text(text, state.snapshot, claims, language=language))
+
+
+def pack_texts(state: RunState) -> list[str]:
+    """The texts of the context bundle: what the model was shown beside the base context."""
+    return [section.text for sections in state.pack.sections.values() for section in sections]
+
+
+def blocks_as_rows(blocks: tuple[HardBlock, ...]) -> list[dict[str, Any]]:
+    """As `ai_draft.hard_blocks` keeps them: rule and span, in Postgres only."""
+    return [{"group": block.group, "rule": block.rule, "start": block.start, "end": block.end} for block in blocks]
+
+
+async def _record_evaluation(run: ActiveRun, skipped: frozenset[Stage]) -> None:
+    """Write the judged draft, its event and the hand-over; publish."""
+    started = time.perf_counter()
+    state = run.state
+    judgement = judge_text(state, state.text)
+    event = _evaluated_event(run, judgement, started)
+    written = envelope(event, event.event_id, trace_of(run.run_id, run.traceparent))
+    evaluation = state.judged[-1].evaluation
+    await _record_meeting(run, skipped)
+    outbox_id = await persist(
+        run.rim,
+        lambda: sql.draft.record_evaluation_if_leased.value(
+            run.rim.pool,
+            run_id=run.run_id,
+            epoch=run.lease.epoch,
+            content=state.text,
+            content_sha256=event.draft_sha256,
+            language=event.language,
+            hard_blocks=blocks_as_rows(judgement.blocks),
+            confidence=evaluation.confidence if evaluation else None,
+            reason=None if evaluation else "evaluation_without_answer",
+            **written,
+        ),
+    )
+    run.rim.crash_point("evaluation.recorded")
+    if outbox_id is None:
+        raise Interrupted("lease_lost")
+    run.rim.publisher.publish([row_of(outbox_id, event.topic, written)])
+
+
+def _evaluated_event(run: ActiveRun, judgement: Judgement, started: float) -> DraftEvaluated:
+    snapshot, evaluation = run.state.snapshot, run.state.judged[-1].evaluation
+    confidence = evaluation.confidence if evaluation else None
+    threshold = snapshot.policy.auto_send_threshold
+    now = datetime.now(UTC)
+    return DraftEvaluated(
+        event_id=event_id("draft-evaluated", run.draft_id),
+        occurred_at=now,
+        workspace_id=snapshot.workspace_id,
+        lead_id=snapshot.lead_id,
+        channel=snapshot.channel,
+        campaign_id=snapshot.campaign_id,
+        mode=snapshot.mode,
+        run_id=run.run_id,
+        draft_id=run.draft_id,
+        trigger_message_id=snapshot.trigger.message_id,
+        confidence=confidence,
+        threshold=threshold,
+        policy_revision=snapshot.policy.revision,
+        hard_blocks=judgement.codes,
+        reasons=_reason_codes(confidence, threshold, judgement),
+        needs_revision=confidence is not None and confidence < threshold and not judgement.blocks,
+        language=run.state.strategy.language[:35] if run.state.strategy else None,
+        draft_sha256=sha256_of(run.state.text),
+        draft_chars=len(run.state.text),
+        model=choice_for(run, Stage.GENERATION).model,
+        input_tokens=run.totals.input_tokens,
+        output_tokens=run.totals.output_tokens,
+        cost_usd=run.totals.cost_usd,
+        latency_ms=max(round(age_s(now, snapshot.now) * 1000), 0),
+    )
+
+
+def _reason_codes(confidence: float | None, threshold: float, judgement: Judgement) -> list[str]:
+    """Codes only: the model's own words stay in Postgres."""
+    if confidence is None:
+        return ["evaluation_without_answer"]
+    verdict = "confidence_reaches_threshold" if confidence >= threshold else "confidence_below_threshold"
+    return [verdict, *(f"block:{code}" for code in judgement.codes)]
+
+
+async def _record_meeting(run: ActiveRun, skipped: frozenset[Stage]) -> None:
+    """The overseer's decision, if it was asked. An error of it is recorded and not fatal."""
+    gate = run.state.gate
+    if gate is None and Stage.MEETING_GATE not in skipped:
+        return
+    await sql.draft.add_meeting_decision.run(
+        run.rim.pool,
+        decision_id=derive("meeting", run.draft_id),
+        run_id=run.run_id,
+        draft_id=run.draft_id,
+        decision=gate.decision if gate else "error",
+        reason=gate.reason if gate else "no_usable_answer",
+    )

@@ -1,0 +1,71 @@
+"""Whether the author asks to be left alone, read from the top reply. In doubt it is none: a model reads it next.
+
+Two ways to say it: a keyword that is all there is ("STOP", "Unsubscribe, please"), or a sentence that names us and our
+messages ("stop e-mailing me", "nehmen Sie mich vom Verteiler"). "Stop my payment" and "stop by tomorrow" are neither.
+"""
+
+import re
+from typing import Final
+
+from agents.gates.phrases import CHANNEL_KEYWORDS, COURTESY, GREETINGS, KEYWORDS, PHRASES, STEMS, WEAK_KEYWORDS
+from agents.gates.reply_text import strip_quoted
+from schemas.codes import Channel
+
+OPT_OUT_CHARS_MAX: Final = 4_000
+GREETING_WORDS_MAX: Final = 4
+SIGNATURE_WORDS_MAX: Final = 12
+
+_STEMS: Final = {channel: tuple(sorted({*STEMS, *CHANNEL_KEYWORDS.get(channel, ())})) for channel in Channel}
+_WORD: Final = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_CLAUSE_END: Final = re.compile(r"[.!?;,:…]+(?:\s|$)|\s[-–—]\s")
+_SENTENCE_END: Final = re.compile(r"[.!?;\n…]+(?:\s+|$)|\n")
+# What stands right before the phrase and turns it round: "don't unsubscribe me", "why did you opt me out".
+_NOT_MEANT: Final = re.compile(
+    r"(?:\b(?:don'?t|do not|never|not|didn'?t|cannot|can'?t|nicht|não|niet|nie|did you|have you|you|they|who|i did"
+    r"|i have"
+    r"|(?:i|we|they|he|she) (?:(?!you)\w+ ){0,2}to)"
+    r"|\b(?:if|when|unless|before|wenn|falls|si|se|als|jeśli)\b[^,]{0,60})\s+$"
+)
+
+
+def opts_out(body: str, channel: Channel) -> bool:
+    """Whether the top reply of `body` is an opt-out."""
+    lowered = body.lower()
+    if not any(stem in lowered for stem in _STEMS[channel]):
+        return False
+    reply = strip_quoted(body)[:OPT_OUT_CHARS_MAX].lower().replace("’", "'")
+    return _is_keyword(reply, channel) or any(_asks(sentence) for sentence in _SENTENCE_END.split(reply) if sentence)
+
+
+def _asks(sentence: str) -> bool:
+    found = PHRASES.search(sentence)
+    return found is not None and not _NOT_MEANT.search(sentence[: found.start()])
+
+
+def _is_keyword(reply: str, channel: Channel) -> bool:
+    """Whether the reply, or its first line, says nothing but a keyword and courtesies."""
+    clauses = [_without_courtesy(clause) for line in reply.splitlines() for clause in _CLAUSE_END.split(line)]
+    said = [clause for clause in clauses if clause]
+    if not said:
+        return False
+    first, rest = said[0], sum(len(clause.split()) for clause in said[1:])
+    if first in KEYWORDS:
+        return True
+    weak = first in WEAK_KEYWORDS or first in CHANNEL_KEYWORDS.get(channel, ())
+    return weak and (rest == 0 or (_stands_alone(reply, first) and rest <= SIGNATURE_WORDS_MAX))
+
+
+def _stands_alone(reply: str, keyword: str) -> bool:
+    """Whether the keyword has a line of its own: what follows is a name, not the rest of a sentence."""
+    return any(_without_courtesy(line) == keyword for line in reply.splitlines())
+
+
+def _without_courtesy(clause: str) -> str:
+    """The words of a clause without courtesies and repetitions; empty for a greeting."""
+    words = _WORD.findall(clause)
+    if words and words[0] in GREETINGS and len(words) <= GREETING_WORDS_MAX:
+        words = [word for word in words[1:] if word in _ONE_WORD_KEYWORDS]
+    return " ".join(dict.fromkeys(word for word in words if word not in COURTESY))
+
+
+_ONE_WORD_KEYWORDS: Final = frozenset(word for word in KEYWORDS | WEAK_KEYWORDS if " " not in word)

@@ -1,0 +1,406 @@
+"""inbound-message -> message rows and waiting draft requests. No model call; one transaction per batch.
+
+Under each lead's row lock: store the messages, retire what they make stale, keep one waiting request per conversation,
+move the watermark. Whatever cannot be used becomes a dead letter in the same transaction.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from agents.gates import first_gate
+from agents.outcomes import draft_outcome, envelope
+from agents.reading import Unreadable, read_event
+from agents.rim import OutboxRow, headers_of
+from db import sql
+from db.pool import Connection
+from schemas.codes import Action, DeadLetterReason, DraftStatus, Gate, Mode, OutcomeStatus
+from schemas.events import DraftRequested, InboundMessage
+from schemas.ids import derive, draft_id, event_id, message_row_id
+from schemas.limits import DEAD_LETTER_RECORD_BYTES_MAX, OUTBOX_TAKEN_S
+from schemas.topics import DEAD_LETTER, INBOUND_MESSAGE
+
+_HEADER_BYTES_RESERVED: Final = 64 * 1024
+
+Conversation = tuple[str, str, str, str]  # workspace, lead, channel, thread
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """One record of the batch, as it came."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_s: float
+    key: bytes | None
+    value: bytes | None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A message that is new, with what ingest decided about it."""
+
+    message: InboundMessage
+    disposition: Gate
+    mode: Mode
+    traceparent: str | None
+    seq: int = 0
+
+    @property
+    def conversation(self) -> Conversation:
+        message = self.message
+        return message.workspace_id, message.lead_id, message.channel, message.thread_id or ""
+
+
+@dataclass
+class Result:
+    """What a committed batch brought about; `rows` are to be published now."""
+
+    rows: list[OutboxRow] = field(default_factory=list)
+    stored: int = 0
+    repeated: int = 0
+    dead: int = 0
+
+
+@dataclass(frozen=True)
+class Workspace:
+    default_mode: Mode
+    modes: dict[str, str]
+    quiet_window_s: float
+    own_addresses: frozenset[str]
+
+    def mode_of(self, campaign_id: str | None) -> Mode:
+        return Mode(self.modes.get(campaign_id or "", self.default_mode))
+
+
+async def ingest_batch(connection: Connection, batch: Sequence[Incoming], own: frozenset[str]) -> Result:
+    """Take a batch into the database; the caller owns the transaction. `own`: addresses that are ours."""
+    result = Result()
+    readable: list[tuple[Incoming, InboundMessage]] = []
+    letters: list[tuple[Incoming, Unreadable]] = []
+    for record in batch:
+        read = read_event(InboundMessage, record.value)
+        if isinstance(read, Unreadable):
+            letters.append((record, read))
+        else:
+            readable.append((record, read))
+    workspaces = await _workspaces(connection, {message.workspace_id for _, message in readable}, own)
+    known = [(record, message) for record, message in readable if message.workspace_id in workspaces]
+    unknown = Unreadable(DeadLetterReason.UNKNOWN_WORKSPACE, "workspace_id: unknown; retry after provisioning")
+    letters += [(record, unknown) for record, message in readable if message.workspace_id not in workspaces]
+    if known:
+        suppressed = await _lock_leads(connection, [message for _, message in known])
+        stored = await _store(connection, known, workspaces, suppressed)
+        result.stored, result.repeated = len(stored), len(known) - len(stored)
+        if stored:
+            result.rows += await _follow(connection, stored, workspaces)
+    result.dead = len(letters)
+    result.rows += await add_dead_letters(connection, letters)
+    await _advance(connection, batch)
+    return result
+
+
+async def dead_letter_batch(connection: Connection, record: Incoming, code: DeadLetterReason, error: str) -> Result:
+    """A record that the database refuses, as a dead letter; the watermark passes it."""
+    rows = await add_dead_letters(connection, [(record, Unreadable(code, error))])
+    await _advance(connection, [record])
+    return Result(rows, dead=1)
+
+
+async def _workspaces(connection: Connection, ids: set[str], own: frozenset[str]) -> dict[str, Workspace]:
+    rows = await sql.ingest.workspaces_for_ingest.rows(connection, workspace_ids=sorted(ids))
+    return {
+        row["id"]: Workspace(
+            Mode(row["default_mode"]), row["modes"], row["quiet_window_s"], own | _addresses(row["channels"])
+        )
+        for row in rows
+    }
+
+
+def _addresses(channels: dict[str, Any]) -> frozenset[str]:
+    """The workspace's own addresses: mail that comes from them is our own reply coming back."""
+    found = (channel.get("from") for channel in channels.values() if isinstance(channel, dict))
+    return frozenset(address.lower() for address in found if isinstance(address, str))
+
+
+async def _lock_leads(connection: Connection, messages: Sequence[InboundMessage]) -> set[tuple[str, str]]:
+    """Insert or lock the leads; returns those on the suppression list."""
+    leads = [message.lead for message in messages]
+    rows = await sql.ingest.lock_leads.rows(
+        connection,
+        workspace_ids=[message.workspace_id for message in messages],
+        lead_ids=[message.lead_id for message in messages],
+        names=[lead.name if lead else None for lead in leads],
+        emails=[_email(message) for message in messages],
+        phones=[lead.phone if lead else None for lead in leads],
+        timezones=[lead.timezone if lead else None for lead in leads],
+        locales=[lead.locale if lead else None for lead in leads],
+    )
+    return {(row["workspace_id"], row["lead_id"]) for row in rows if row["suppressed"]}
+
+
+def _email(message: InboundMessage) -> str | None:
+    return message.lead.email if message.lead else None
+
+
+def _dispose(message: InboundMessage, workspace: Workspace, suppressed: bool) -> Gate:
+    if message.direction == "outbound":
+        return Gate.OUTBOUND
+    mode = workspace.mode_of(message.campaign_id)
+    return first_gate(message, workspace.own_addresses, suppressed, mode) or Gate.WAITING
+
+
+async def _store(
+    connection: Connection,
+    known: Sequence[tuple[Incoming, InboundMessage]],
+    workspaces: dict[str, Workspace],
+    suppressed: set[tuple[str, str]],
+) -> list[Stored]:
+    """Insert the messages; returns the new ones in order. A repeat of a message id changes nothing."""
+    decided = []
+    for record, message in known:
+        lead, workspace = (message.workspace_id, message.lead_id), workspaces[message.workspace_id]
+        gate = _dispose(message, workspace, lead in suppressed)
+        if gate is Gate.OPT_OUT:
+            suppressed.add(lead)
+        decided.append(Stored(message, gate, workspace.mode_of(message.campaign_id), record.traceparent))
+    rows = await _insert(connection, decided)
+    sequence = {row["id"]: row["ingest_seq"] for row in rows}
+    new = []
+    for stored in decided:
+        seq = sequence.pop(message_row_id(stored.message.workspace_id, stored.message.message_id), None)
+        if seq is not None:
+            new.append(Stored(stored.message, stored.disposition, stored.mode, stored.traceparent, seq))
+    return new
+
+
+async def _insert(connection: Connection, decided: Sequence[Stored]) -> list[Any]:
+    messages = [stored.message for stored in decided]
+    return await sql.ingest.insert_messages_if_new.rows(
+        connection,
+        ids=[message_row_id(message.workspace_id, message.message_id) for message in messages],
+        workspace_ids=[message.workspace_id for message in messages],
+        lead_ids=[message.lead_id for message in messages],
+        channels=[message.channel.value for message in messages],
+        thread_ids=[message.thread_id or "" for message in messages],
+        message_ids=[message.message_id for message in messages],
+        directions=[message.direction for message in messages],
+        humans=[stored.disposition is not Gate.MACHINE_MAIL for stored in decided],
+        sent_bys=[message.sent_by for message in messages],
+        sources=[message.source for message in messages],
+        campaign_ids=[message.campaign_id for message in messages],
+        modes=[stored.mode.value for stored in decided],
+        bodies=[message.body for message in messages],
+        subjects=[message.subject for message in messages],
+        from_addresses=[message.from_address for message in messages],
+        to_addresses=[message.to_address for message in messages],
+        headers=[message.headers or {} for message in messages],
+        dispositions=[stored.disposition.value for stored in decided],
+        traceparents=[stored.traceparent for stored in decided],
+        received_ats=[message.received_at for message in messages],
+    )
+
+
+async def _follow(
+    connection: Connection, stored: Sequence[Stored], workspaces: dict[str, Workspace]
+) -> list[OutboxRow]:
+    """What follows from new messages: stale work is retired, requests wait, opted-out leads are suppressed."""
+    newest = {
+        each.conversation: each for each in stored if each.disposition not in (Gate.OUTBOUND, Gate.MACHINE_MAIL)
+    }
+    opted_out = {_lead(each) for each in stored if each.disposition is Gate.OPT_OUT}
+    answered = {_lead(each) for each in stored if each.disposition is Gate.OUTBOUND}
+    rows: list[OutboxRow] = []
+    if newest:
+        await _join_and_supersede(connection, newest)
+        rows += await retire(connection, sorted(newest), DraftStatus.SUPERSEDED, "newer_inbound")
+        waiting = [each for each in newest.values() if each.disposition is Gate.WAITING]
+        await _wait(connection, waiting, workspaces)
+    if opted_out:
+        await sql.ingest.suppress_leads.run(connection, **_leads(opted_out), reason="opt_out")
+        rows += await _retire_leads(connection, opted_out, Gate.OPT_OUT, DraftStatus.SUPPRESSED, "opt_out")
+    if answered:
+        rows += await _retire_leads(connection, answered, Gate.JOINED, DraftStatus.SUPERSEDED, "answered")
+    return rows
+
+
+def _lead(stored: Stored) -> tuple[str, str]:
+    return stored.message.workspace_id, stored.message.lead_id
+
+
+def _leads(leads: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    ordered = sorted(leads)
+    return {"workspace_ids": [lead[0] for lead in ordered], "lead_ids": [lead[1] for lead in ordered]}
+
+
+def _conversations(conversations: Sequence[Conversation]) -> dict[str, list[str]]:
+    columns = list(zip(*conversations, strict=True))
+    names = ("workspace_ids", "lead_ids", "channels", "thread_ids")
+    return {name: list(column) for name, column in zip(names, columns, strict=True)}
+
+
+async def _join_and_supersede(connection: Connection, newest: dict[Conversation, Stored]) -> None:
+    conversations = sorted(newest)
+    columns = _conversations(conversations)
+    seqs = [newest[conversation].seq for conversation in conversations]
+    await sql.ingest.join_older_waiting_messages.run(connection, **columns, ingest_seqs=seqs)
+    await sql.ingest.supersede_running_runs.run(connection, **columns)
+
+
+async def _wait(connection: Connection, waiting: Sequence[Stored], workspaces: dict[str, Workspace]) -> None:
+    """One waiting request per conversation; a newer message's takes the place of an older one's."""
+    requests = [(each, request_of(each.message)) for each in waiting]
+    if not requests:
+        return
+    await sql.ingest.replace_waiting_requests.run(
+        connection,
+        event_ids=[request.event_id for _, request in requests],
+        keys=[request.key for _, request in requests],
+        values=[request.value() for _, request in requests],
+        headers=[headers_of(request, request.event_id, each.traceparent) for each, request in requests],
+        workspace_ids=[request.workspace_id for _, request in requests],
+        conversations=[conversation_key(each.conversation) for each, _ in requests],
+        message_ids=[request.trigger_message_id for _, request in requests],
+        quiet_windows_s=[workspaces[request.workspace_id].quiet_window_s for _, request in requests],
+    )
+
+
+def conversation_key(conversation: Conversation) -> str:
+    """One text for lead, channel and thread, unambiguous whatever they hold."""
+    return json.dumps(conversation[1:])
+
+
+def request_of(message: InboundMessage, attempt: int = 1, retry_of: uuid.UUID | None = None) -> DraftRequested:
+    """The draft request that `message` brings about."""
+    cause = (message.workspace_id, message.message_id, message.channel.value)
+    return DraftRequested(
+        event_id=event_id("draft-requested", *cause, attempt),
+        occurred_at=datetime.now(UTC),
+        workspace_id=message.workspace_id,
+        lead_id=message.lead_id,
+        channel=message.channel,
+        trigger_message_id=message.message_id,
+        draft_id=draft_id(*cause),
+        attempt=attempt,
+        retry_of=retry_of,
+    )
+
+
+async def _retire_leads(
+    connection: Connection, leads: set[tuple[str, str]], disposition: Gate, status: DraftStatus, reason: str
+) -> list[OutboxRow]:
+    """Nothing of these leads is sent any more: running runs, waiting requests, decided drafts, scheduled sends."""
+    columns = _leads(leads)
+    await sql.ingest.supersede_running_runs_of_leads.run(connection, **columns)
+    dropped = await sql.ingest.settle_waiting_messages_of_leads.rows(connection, **columns, disposition=disposition)
+    conversations = [tuple(row) for row in dropped]
+    await sql.ingest.drop_waiting_requests_of_leads.run(
+        connection,
+        workspace_ids=[conversation[0] for conversation in conversations],
+        conversations=[conversation_key(conversation) for conversation in conversations],
+    )
+    drafts = await sql.ingest.open_drafts_of_leads.rows(connection, **columns)
+    return await _retire_drafts(connection, drafts, status, reason)
+
+
+async def retire(
+    connection: Connection, conversations: Sequence[Conversation], status: DraftStatus, reason: str
+) -> list[OutboxRow]:
+    """Decided drafts of these conversations that nobody sent: retired, their scheduled sends cancelled."""
+    drafts = await sql.ingest.open_drafts_of_conversations.rows(connection, **_conversations(conversations))
+    return await _retire_drafts(connection, drafts, status, reason)
+
+
+async def _retire_drafts(
+    connection: Connection, drafts: Sequence[Any], status: DraftStatus, reason: str
+) -> list[OutboxRow]:
+    if not drafts:
+        return []
+    ids = [draft["id"] for draft in drafts]
+    await sql.delivery.cancel_scheduled_deliveries.run(connection, draft_ids=ids, reason=reason)
+    await sql.review.close_reviews.run(connection, draft_ids=ids, status="superseded")
+    rows = []
+    for draft in drafts:
+        await sql.draft.set_draft_fate.value(
+            connection, draft_id=draft["id"], status=status, action=draft["auto_send_action"], reason=reason
+        )
+        event = draft_outcome(
+            draft,
+            run_id=draft["decided_run_id"],
+            action=Action(draft["auto_send_action"]),
+            status=OutcomeStatus(status),
+            reason=reason,
+        )
+        rows += await add_event(connection, event, draft["workspace_id"], None)
+    return rows
+
+
+async def add_event(connection: Connection, event: Any, workspace_id: str, traceparent: str | None) -> list[OutboxRow]:
+    """Write an event into the outbox within the caller's transaction; publish the row after the commit."""
+    written = envelope(event, event.event_id, traceparent)
+    row_id = await sql.outbox.add_event.value(connection, topic=event.topic, workspace_id=workspace_id, **written)
+    return [OutboxRow(row_id, event.topic, written["key"], written["value"], written["headers"])] if row_id else []
+
+
+async def add_dead_letters(
+    connection: Connection, letters: Sequence[tuple[Incoming, Unreadable]], attempts: int = 1
+) -> list[OutboxRow]:
+    """Write dead letters: the original bytes and key untouched, the reason in headers."""
+    if not letters:
+        return []
+    now = datetime.now(UTC).isoformat()
+    ids = [derive("event:dead-letter", r.topic, r.partition, r.offset, str(r.timestamp_s)) for r, _ in letters]
+    headers = [_letter_headers(record, why, attempts, now) for record, why in letters]
+    values = [_letter_value(record.value) for record, _ in letters]
+    rows = await sql.outbox.add_events.rows(
+        connection,
+        event_ids=ids,
+        topics=[DEAD_LETTER.name] * len(letters),
+        keys=[record.key for record, _ in letters],
+        values=values,
+        headers=headers,
+        workspace_ids=[None] * len(letters),
+        taken_s=OUTBOX_TAKEN_S,
+    )
+    by_id = {identity: position for position, identity in enumerate(ids)}
+    return [
+        OutboxRow(row["id"], DEAD_LETTER.name, letters[at][0].key, values[at], headers[at])
+        for row in rows
+        for at in [by_id[row["event_id"]]]
+    ]
+
+
+def _letter_headers(record: Incoming, why: Unreadable, attempts: int, now: str) -> dict[str, str]:
+    return {
+        "dlq_reason": why.code.value,
+        "dlq_error": why.error,
+        "dlq_topic": record.topic,
+        "dlq_partition": str(record.partition),
+        "dlq_offset": str(record.offset),
+        "dlq_attempts": str(attempts),
+        "dlq_at": now,
+        **({"traceparent": record.traceparent} if record.traceparent else {}),
+    }
+
+
+def _letter_value(value: bytes | None) -> bytes | None:
+    """The original; what does not fit on the topic is named by its hash and stays at its source offset."""
+    if value is None or len(value) <= DEAD_LETTER_RECORD_BYTES_MAX - _HEADER_BYTES_RESERVED:
+        return value
+    return json.dumps({"omitted": "too_large", "bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}).encode()
+
+
+async def _advance(connection: Connection, batch: Sequence[Incoming]) -> None:
+    """Everything up to the last offset of the batch is now in the database."""
+    ends: dict[int, int] = {}
+    for record in batch:
+        ends[record.partition] = max(ends.get(record.partition, 0), record.offset + 1)
+    await sql.ingest.advance_watermarks.run(
+        connection, topic=INBOUND_MESSAGE.name, partitions=list(ends), next_offsets=list(ends.values())
+    )

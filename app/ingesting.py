@@ -1,0 +1,181 @@
+"""The ingest agent's hands: events of all its partitions in batches, one transaction each, acked after the commit.
+
+When nothing of a partition is outstanding its watermark is the consumer's position: transaction markers take offsets,
+so "last offset + 1" never reaches the end of a partition that transactional producers write.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from agents.ingest import Incoming, Result, dead_letter_batch, ingest_batch
+from agents.persist import TRANSIENT, backoff_s
+from agents.rim import OutboxRow
+from app.kafka.engine import Engine
+from app.kafka.offsets import AssignmentAcks
+from app.kafka.pool import Capacity, message_of
+from db import sql
+from db.pool import transaction
+from schemas.codes import DeadLetterReason
+from schemas.limits import INGEST_BATCH_BYTES_MAX, INGEST_BATCH_RECORDS_MAX
+from schemas.topics import INBOUND_MESSAGE
+
+log = structlog.get_logger()
+
+_IDLE_TICK_S: Final = 0.1
+_BUFFER_FACTOR: Final = 4
+
+
+class Ingesting:
+    """Collects what Faust hands over; `run` brings it into the database batch by batch."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, publish: Callable[[list[OutboxRow]], None], own_addresses: frozenset[str]
+    ) -> None:
+        self._pool, self._publish, self._own = pool, publish, own_addresses
+        self._capacity = Capacity(INGEST_BATCH_RECORDS_MAX * _BUFFER_FACTOR, INGEST_BATCH_BYTES_MAX * _BUFFER_FACTOR)
+        self._waiting: list[tuple[Incoming, int]] = []
+        self._arrived = asyncio.Event()
+        self._acks = AssignmentAcks()
+        self._completed: dict[int, int] = {}
+        self._written: dict[int, int] = {}
+        self._stopping = False
+        self.engine: Engine | None = None
+        self.crash_point: Callable[[str], None] = lambda name: None
+        self.counts = {"stored": 0, "repeated": 0, "dead": 0}
+        self.done_at = time.monotonic()
+
+    @property
+    def in_flight(self) -> int:
+        return self._capacity.events
+
+    async def consume(self, event: Any, generation: int) -> None:
+        if self._stopping:
+            return
+        record = message_of(event)
+        self._acks.of(record.partition, generation).start(record.offset, event.ack)
+        await self._capacity.take(record.bytes)
+        traceparent = record.headers.get("traceparent")
+        incoming = Incoming(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp_s,
+            record.key,
+            record.value,
+            traceparent.decode("ascii", "ignore")[:55] if traceparent else None,
+        )
+        self._waiting.append((incoming, generation))
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Ingest until cancelled."""
+        while True:
+            try:
+                await asyncio.wait_for(self._arrived.wait(), _IDLE_TICK_S)
+            except TimeoutError:
+                await self._advance_idle()
+                continue
+            batch = self._next_batch()
+            if batch:
+                await self._take(batch)
+            if not self._waiting:
+                self._arrived.clear()
+
+    def _next_batch(self) -> list[tuple[Incoming, int]]:
+        size = count = 0
+        for incoming, _ in self._waiting[:INGEST_BATCH_RECORDS_MAX]:
+            size += _size(incoming)
+            if count and size > INGEST_BATCH_BYTES_MAX:
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
+    async def _take(self, batch: list[tuple[Incoming, int]]) -> None:
+        """One batch to its end: committed, published, acked. While the database is away it waits in place."""
+        failures = 0
+        while True:
+            try:
+                result = await self._ingest([incoming for incoming, _ in batch])
+                break
+            except TRANSIENT as error:
+                failures += 1
+                log.warning("ingest_waits_for_database", error_class=type(error).__name__, rows=len(batch))
+                await asyncio.sleep(backoff_s(failures))
+        self.crash_point("ingest.committed")
+        self._publish(result.rows)
+        for incoming, generation in batch:
+            self._acks.finish(incoming.partition, generation, incoming.offset)
+            self._capacity.give(_size(incoming))
+            self._completed[incoming.partition] = incoming.offset
+        self.done_at = time.monotonic()
+        for name in self.counts:
+            self.counts[name] += getattr(result, name)
+
+    async def _ingest(self, batch: list[Incoming]) -> Result:
+        """A batch that the database refuses is cut in halves until the record that it refuses stands alone."""
+        try:
+            async with transaction(self._pool) as connection:
+                result = await ingest_batch(connection, batch, self._own)
+                self.crash_point("ingest.before_commit")
+            return result
+        except TRANSIENT:
+            raise
+        except Exception as error:
+            log.warning("ingest_batch_refused", rows=len(batch), exc_info=error)
+            if len(batch) == 1:
+                return await self._refuse(batch[0], error)
+            middle = len(batch) // 2
+            first, second = await self._ingest(batch[:middle]), await self._ingest(batch[middle:])
+            return Result(
+                first.rows + second.rows,
+                first.stored + second.stored,
+                first.repeated + second.repeated,
+                first.dead + second.dead,
+            )
+
+    async def _refuse(self, record: Incoming, error: Exception) -> Result:
+        code = DeadLetterReason.REFUSED_BY_DATABASE
+        if not isinstance(error, asyncpg.PostgresError):
+            code = DeadLetterReason.UNEXPECTED_ERROR
+        async with transaction(self._pool) as connection:
+            return await dead_letter_batch(connection, record, code, type(error).__name__)
+
+    async def _advance_idle(self) -> None:
+        """Where nothing is outstanding, everything before the consumer's position is in the database."""
+        if self.engine is None or self._waiting or self._capacity.events or self.engine.rebalancing:
+            return
+        ends = {
+            partition: position.next_offset
+            for partition, position in list(self.engine.positions.items())
+            if (position.last_delivered is None or self._completed.get(partition, -1) >= position.last_delivered)
+            and self._written.get(partition, 0) < position.next_offset
+        }
+        if not ends or self._capacity.events:
+            return
+        try:
+            await sql.ingest.advance_watermarks.run(
+                self._pool,
+                topic=INBOUND_MESSAGE.name,
+                partitions=list(ends),
+                next_offsets=list(ends.values()),
+            )
+        except TRANSIENT:
+            return
+        self._written |= ends
+
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new and finish what was taken."""
+        self._stopping = True
+        give_up = time.monotonic() + grace_s
+        while self._capacity.events and time.monotonic() < give_up:
+            await asyncio.sleep(_IDLE_TICK_S)
+
+
+def _size(incoming: Incoming) -> int:
+    return len(incoming.value or b"") + len(incoming.key or b"")

@@ -1,0 +1,1 @@
+"""Kafka at the rim: embedded Faust, ordered acks, bounded tasks, an own producer, topics, lag."""

@@ -1,0 +1,193 @@
+"""Faust, embedded. One app per agent: an agent that is full stops iterating, and no other starves for it.
+
+What differs from `faust worker`: no web server, no tables, our own entry and signals; reads of committed records (Faust
+hard-codes uncommitted under at_least_once); the consumer's position is observed for the ingest watermark.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import faust
+import structlog
+from faust.transport.drivers import aiokafka as driver
+from faust.types.auth import CredentialsT
+from yarl import URL
+
+from app.config import Config, kafka_ssl_context
+from schemas.limits import SESSION_TIMEOUT_S
+
+log = structlog.get_logger()
+
+_STREAM_BUFFER_EVENTS: Final = 16
+_POLL_RECORDS_MAX: Final = 500
+_A_DAY_S: Final = 24 * 3600.0
+_COMMIT_INTERVAL_S: Final = 0.5
+_START_S_MAX: Final = 120.0
+_STOP_S_MAX: Final = 15.0
+_FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Position:
+    """What the fetch loop has handed over: the last record's offset (None: nothing yet) and the next to be read."""
+
+    last_delivered: int | None
+    next_offset: int
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Reads committed records only, and notes its position together with what it handed over."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = 500
+        return consumer
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
+    ) -> Any:
+        records = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        if self.consumer.flow_active:
+            engine: Engine = cast(_App, self.app).engine
+            engine.observe(consumer, records or {}, self.app.consumer_generation_id)
+        return records
+
+
+class _Consumer(driver.Consumer):
+    def _new_consumer_thread(self) -> Any:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer
+
+
+class _App(faust.App):
+    """A Faust app that knows its engine and uses our transport."""
+
+    engine: "Engine"
+
+    class BootStrategy(faust.app.base.BootStrategy):
+        enable_web = False
+        enable_kafka_producer = False
+
+    def _new_transport(self) -> Any:
+        return _Transport(self.conf.broker_consumer, self)
+
+
+Consume = Callable[[Any, int], Awaitable[None]]
+
+
+class Engine:
+    """One Faust app for one topic and group. `consume(event, generation)` returns when the next event may come."""
+
+    def __init__(self, config: Config, *, topic: str, group: str, consume: Consume) -> None:
+        self.topic, self.group = topic, group
+        self._config, self._consume = config, consume
+        self.positions: dict[int, Position] = {}
+        self.fetched_at = time.monotonic()
+        self._app: _App | None = None
+        self._generation = -1
+
+    def observe(self, consumer: Any, records: Mapping[Any, Any], generation: int) -> None:
+        """Note positions, in the consumer's thread, together with the records it hands over."""
+        self.fetched_at = time.monotonic()
+        if generation != self._generation:
+            self._generation = generation
+            self.positions = {}
+        for partition in consumer.assignment():
+            state = consumer._subscription.subscription.assignment.state_value(partition)
+            if state is None or not state.has_valid_position:
+                continue
+            batch, before = records.get(partition), self.positions.get(partition.partition)
+            last = batch[-1].offset if batch else (before.last_delivered if before else None)
+            self.positions[partition.partition] = Position(last, state.position)
+
+    @property
+    def assignment(self) -> frozenset[int]:
+        """The partitions this member owns now."""
+        if self._app is None or self._app._assignment is None:
+            return frozenset()
+        return frozenset(tp.partition for tp in self._app._assignment)
+
+    @property
+    def rebalancing(self) -> bool:
+        return self._app is None or bool(self._app.rebalancing)
+
+    @property
+    def crashed(self) -> bool:
+        return self._app is None or bool(self._app.crashed or self._app.should_stop)
+
+    async def start(self) -> None:
+        """Join the group and begin to consume. Raises TimeoutError when the broker does not answer in time."""
+        self.positions = {}
+        app = self._app = self._build()
+        async with asyncio.timeout(_START_S_MAX):
+            await app.start()
+
+    async def stop(self) -> None:
+        """Leave the group; what was acked is committed first."""
+        app, self._app = self._app, None
+        if app is None:
+            return
+        try:
+            async with asyncio.timeout(_STOP_S_MAX):
+                await app.stop()
+        except Exception as error:  # a broker that is away must not keep a worker from ending
+            log.warning("engine_stop_failed", topic=self.topic, error_class=type(error).__name__)
+
+    def _build(self) -> _App:
+        brokers = (self._config.kafka_bootstrap_servers or "").split(",")
+        app = _App(
+            self.group,
+            broker=[URL(f"kafka://{broker.strip()}") for broker in brokers],
+            broker_credentials=_credentials(self._config),
+            autodiscover=False,
+            web_enabled=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=f"{self._config.worker_id}-{self.topic}" if self._config.worker_id else "",
+            consumer_max_fetch_size=_FETCH_BYTES_MAX,
+            broker_session_timeout=SESSION_TIMEOUT_S,
+            broker_heartbeat_interval=SESSION_TIMEOUT_S / 3,
+            broker_rebalance_timeout=SESSION_TIMEOUT_S * 2,
+            broker_max_poll_interval=_A_DAY_S,
+            broker_max_poll_records=_POLL_RECORDS_MAX,
+            broker_commit_interval=_COMMIT_INTERVAL_S,
+            broker_commit_livelock_soft_timeout=_A_DAY_S,
+            stream_buffer_maxsize=_STREAM_BUFFER_EVENTS,
+            stream_processing_timeout=_A_DAY_S,
+            stream_wait_empty=False,
+            stream_publish_on_commit=False,
+            store="memory://",
+        )
+        app.engine = self
+        topic = app.topic(
+            self.topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=False
+        )
+        consume = self._consume
+
+        async def agent(stream: Any) -> None:
+            async for event in stream.noack().events():
+                await consume(event, event.message.generation_id)
+
+        app.agent(topic, name=f"{self.topic}-agent")(agent)
+        return app
+
+
+def _credentials(config: Config) -> CredentialsT | None:
+    if config.kafka_security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=config.kafka_sasl_username,
+            password=config.kafka_sasl_password,
+            mechanism=config.kafka_sasl_mechanism,
+            ssl_context=kafka_ssl_context(config) if config.kafka_security_protocol.endswith("SSL") else None,
+        )
+    if config.kafka_security_protocol == "SSL":
+        return faust.SSLCredentials(kafka_ssl_context(config))
+    return None

@@ -1,0 +1,93 @@
+"""The fence before a send: what was committed to `inbound-message` before it must be in the database first.
+
+One shared request for end offsets serves all sends that wait in a worker. Committed: the last stable offset.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.config import Config, kafka_kwargs
+from db import sql
+from schemas.limits import FENCE_POLL_S
+from schemas.topics import INBOUND_MESSAGE
+
+_REQUEST_MS: Final = 5_000
+
+
+class InboundFence:
+    def __init__(self, config: Config, pool: asyncpg.Pool) -> None:
+        self._config, self._pool = config, pool
+        self._consumer: AIOKafkaConsumer | None = None
+        self._next: asyncio.Task[dict[int, int]] | None = None
+        self._lock = asyncio.Lock()
+        self._seen: dict[int, int] = {}
+
+    async def passed(self, timeout_s: float) -> bool:
+        """Whether ingest reached, within `timeout_s`, what was committed when this was called."""
+        give_up = time.monotonic() + timeout_s
+        try:
+            ends = await asyncio.wait_for(self._shared_ends(), timeout_s)
+        except (KafkaError, OSError, TimeoutError):
+            return False
+        while not await self._reached(ends):
+            if time.monotonic() >= give_up:
+                return False
+            await asyncio.sleep(FENCE_POLL_S)
+        return True
+
+    async def _reached(self, ends: dict[int, int]) -> bool:
+        if self._behind(ends):
+            rows = await sql.ingest.watermarks.rows(self._pool, topic=INBOUND_MESSAGE.name)
+            self._seen = {row["partition"]: row["next_offset"] for row in rows}
+        return not self._behind(ends)
+
+    def _behind(self, ends: dict[int, int]) -> bool:
+        """A watermark never goes back, so one that was seen far enough needs no new look."""
+        return any(self._seen.get(partition, 0) < end for partition, end in ends.items())
+
+    async def _shared_ends(self) -> dict[int, int]:
+        """End offsets read by a request that began after this call: callers who come while one waits share the next."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._request())
+        return await asyncio.shield(self._next)
+
+    async def _request(self) -> dict[int, int]:
+        async with self._lock:
+            self._next = None  # from here on a caller is too late for this request
+            try:
+                consumer = await self._started()
+                partitions = consumer.partitions_for_topic(INBOUND_MESSAGE.name) or set()
+                ends = await consumer.end_offsets([TopicPartition(INBOUND_MESSAGE.name, each) for each in partitions])
+            except BaseException:
+                await self.stop()
+                raise
+            return {partition.partition: offset for partition, offset in ends.items()}
+
+    async def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(
+                INBOUND_MESSAGE.name,
+                **kafka_kwargs(self._config),
+                group_id=None,
+                isolation_level="read_committed",
+                request_timeout_ms=_REQUEST_MS,
+                max_partition_fetch_bytes=1,
+                fetch_max_wait_ms=_REQUEST_MS,
+            )
+            await consumer.start()
+            consumer.pause(*consumer.assignment())
+            self._consumer = consumer
+        return self._consumer
+
+    async def stop(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            try:
+                await asyncio.wait_for(consumer.stop(), _REQUEST_MS / 1000)
+            except (KafkaError, OSError, TimeoutError):
+                return

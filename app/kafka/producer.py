@@ -1,0 +1,74 @@
+"""Our own idempotent producer (Faust's is not)."""
+
+import asyncio
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from agents.rim import OutboxRow
+from app.config import Config, kafka_kwargs
+from schemas.limits import DEAD_LETTER_RECORD_BYTES_MAX
+
+_LINGER_MS: Final = 2
+_REQUEST_MS: Final = 10_000
+_HEADROOM_BYTES: Final = 64 * 1024
+
+
+def new_producer(config: Config) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        **kafka_kwargs(config),
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=_LINGER_MS,
+        request_timeout_ms=_REQUEST_MS,
+        max_request_size=DEAD_LETTER_RECORD_BYTES_MAX + _HEADROOM_BYTES,
+    )
+
+
+class RowProducer:
+    """Sends outbox rows. A producer that the broker fenced or lost is replaced."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+
+    async def send(self, rows: list[OutboxRow]) -> list[int]:
+        """Send rows; returns the ids that the broker acknowledged. Raises nothing that a broker does."""
+        try:
+            producer = await self._started()
+            futures = [await self._send_one(producer, row) for row in rows]
+        except (KafkaError, OSError, TimeoutError):
+            await self.stop()
+            return []
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        if any(isinstance(result, BaseException) for result in results):
+            await self.stop()
+        return [row.id for row, result in zip(rows, results, strict=True) if not isinstance(result, BaseException)]
+
+    async def _send_one(self, producer: AIOKafkaProducer, row: OutboxRow) -> "asyncio.Future[object]":
+        headers = [(name, value.encode()) for name, value in row.headers.items()]
+        future: asyncio.Future[object] = await producer.send(row.topic, row.value, key=row.key, headers=headers)
+        return future
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = new_producer(self._config)
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def stop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                async with asyncio.timeout(_REQUEST_MS / 1000):
+                    await producer.stop()
+            except (KafkaError, OSError, TimeoutError):
+                return

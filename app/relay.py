@@ -1,0 +1,95 @@
+"""The relay: what is in the outbox reaches its topic. At once after the commit; a sweep finds what a crash left.
+
+It also admits waiting draft requests: due ones, while the workspace has fewer RUNNING runs than its limit.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+import asyncpg
+import structlog
+
+from agents.persist import TRANSIENT
+from agents.rim import OutboxRow
+from app.kafka.producer import RowProducer
+from db import sql
+from schemas.limits import OUTBOX_TAKEN_S, RELAY_BATCH_ROWS_MAX, RELAY_TICK_S, SWEEP_S
+
+log = structlog.get_logger()
+
+_HAND_OVER_ROWS_MAX = 20_000
+
+
+class Relay:
+    """One per process. `publish` never waits: what does not fit or fails is found by the sweep."""
+
+    def __init__(self, pool: asyncpg.Pool, producer: RowProducer) -> None:
+        self._pool, self._producer = pool, producer
+        self._rows: asyncio.Queue[OutboxRow] = asyncio.Queue(_HAND_OVER_ROWS_MAX)
+        self._wake = asyncio.Event()
+        self.admits = True
+
+    def publish(self, rows: Sequence[OutboxRow]) -> None:
+        for row in rows:
+            try:
+                self._rows.put_nowait(row)
+            except asyncio.QueueFull:
+                return
+
+    def admit_soon(self) -> None:
+        """A run ended or a request fell due: look for waiting requests now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish, admit and sweep until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publish_handed_over())
+            group.create_task(self._admit())
+            group.create_task(self._sweep())
+
+    async def _publish_handed_over(self) -> None:
+        while True:
+            rows = [await self._rows.get()]
+            while len(rows) < RELAY_BATCH_ROWS_MAX and not self._rows.empty():
+                rows.append(self._rows.get_nowait())
+            await self.send(rows)
+
+    async def send(self, rows: list[OutboxRow]) -> int:
+        """Send and mark rows; returns how many the broker has."""
+        sent = await self._producer.send(rows)
+        if sent:
+            try:
+                await sql.outbox.mark_published.run(self._pool, ids=sent)
+            except TRANSIENT as error:  # they will be sent again, with the same event ids
+                log.warning("outbox_mark_failed", error_class=type(error).__name__)
+        if len(sent) < len(rows):
+            log.warning("outbox_send_failed", rows=len(rows) - len(sent))
+        return len(sent)
+
+    async def _admit(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), RELAY_TICK_S)
+            self._wake.clear()
+            if self.admits:
+                await self._send_taken(sql.outbox.take_admitted_requests)
+
+    async def _sweep(self) -> None:
+        while True:
+            while await self._send_taken(sql.outbox.take_unpublished) == RELAY_BATCH_ROWS_MAX:
+                pass
+            await asyncio.sleep(SWEEP_S)
+
+    async def _send_taken(self, query: sql.Query) -> int:
+        try:
+            rows = await query.rows(self._pool, taken_s=OUTBOX_TAKEN_S, limit=RELAY_BATCH_ROWS_MAX)
+        except (*TRANSIENT, asyncpg.PostgresError) as error:
+            log.warning("outbox_read_failed", error_class=type(error).__name__)
+            await asyncio.sleep(SWEEP_S)
+            return 0
+        if not rows:
+            return 0
+        return await self.send(
+            [OutboxRow(row["id"], row["topic"], row["key"], row["value"], row["headers"]) for row in rows]
+        )

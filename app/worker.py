@@ -1,0 +1,209 @@
+"""The worker: five Faust apps, one per agent, and what keeps them honest."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from agents.ingest import Incoming, add_dead_letters
+from agents.persist import TRANSIENT, backoff_s, persist
+from agents.reading import Unreadable
+from agents.rim import Rim
+from app.config import Config
+from app.deliveries import Deliveries
+from app.delivery import adapters
+from app.health import Health, serve_health
+from app.housekeeping import beat_forever, sweep_forever
+from app.ingesting import Ingesting
+from app.kafka.engine import Consume, Engine
+from app.kafka.fence import InboundFence
+from app.kafka.pool import EventPool, Record
+from app.kafka.producer import RowProducer
+from app.kafka.topics import missing_topics
+from app.leases import LeaseKeeper
+from app.model.client import ModelClient
+from app.relay import Relay
+from app.wiring import AGENTS, GROUPS, crash_point, durable_or_refuse, handler, process_id, sleep, switched_off
+from db import migrate
+from db.pool import create_pool, transaction
+from schemas.codes import DeadLetterReason
+from schemas.limits import STOP_GRACE_S
+from schemas.topics import INBOUND_MESSAGE, TOPICS
+
+log = structlog.get_logger()
+
+_CONNECTIONS: Final = 24
+_SUPERVISE_S: Final = 1.0
+_RESTART_S: Final = 1.0
+
+
+class StartError(Exception):
+    """The worker cannot start. One line: what is missing and what to do."""
+
+
+class Worker:
+    """Everything one worker process runs. `start`, then `stop`."""
+
+    def __init__(self, config: Config, pool: asyncpg.Pool) -> None:
+        self.config, self.pool = config, pool
+        crash = crash_point(os.environ.get("DRAFT_PIPELINE_CRASH_AT"))
+        self.model = ModelClient(config)
+        self.keeper = LeaseKeeper(pool)
+        self.producer = RowProducer(config)
+        self.relay = Relay(pool, self.producer)
+        self.fence = InboundFence(config, pool)
+        self.deliveries = Deliveries(pool)
+        self.rim = Rim(
+            pool=pool,
+            model=self.model,
+            leases=self.keeper,
+            publisher=self.relay,
+            fence=self.fence,
+            adapter=adapters(config),
+            process_id=process_id(config),
+            switched_off=switched_off(config),
+            crash_point=crash,
+            deliver_soon=self.deliveries.soon,
+            run_ended=self.relay.admit_soon,
+            wait=sleep,
+        )
+        own = frozenset({config.smtp_from.lower()} if config.smtp_from else ())
+        self.ingesting = Ingesting(pool, self.relay.publish, own)
+        self.ingesting.crash_point = crash
+        self.pools = {
+            name: EventPool(name, handler(spec, self.rim), self._dead_letter) for name, spec in AGENTS.items()
+        }
+        consumers: dict[str, Consume] = {name: each.consume for name, each in self.pools.items()}
+        consumers[INBOUND_MESSAGE.name] = self.ingesting.consume
+        self.engines = {
+            name: Engine(config, topic=name, group=GROUPS[name], consume=consume) for name, consume in consumers.items()
+        }
+        self.ingesting.engine = self.engines[INBOUND_MESSAGE.name]
+        self.health = Health(self)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def _dead_letter(self, record: Record, code: str, error: str, attempts: int) -> None:
+        """Durable before the ack."""
+        incoming = Incoming(record.topic, record.partition, record.offset, record.timestamp_s, record.key, record.value)
+        why = Unreadable(DeadLetterReason(code), error)
+
+        async def write() -> list[Any]:
+            async with transaction(self.pool) as connection:
+                return await add_dead_letters(connection, [(incoming, why)], attempts)
+
+        self.relay.publish(await persist(self.rim, write))
+        log.warning("dead_letter", topic=record.topic, code=code, partition=record.partition, offset=record.offset)
+
+    async def start(self) -> None:
+        """Start everything; returns when all agents consume."""
+        self._forever("relay", self.relay.run)
+        self._forever("leases", self.keeper.run)
+        self._forever("ingesting", self.ingesting.run)
+        self._forever("deliveries", lambda: self.deliveries.run(self.rim))
+        self._forever("heartbeat", lambda: beat_forever(self.rim, "worker", self.figures))
+        self._forever("sweep", lambda: sweep_forever(self.rim))
+        await asyncio.gather(*(engine.start() for engine in self.engines.values()))
+        for engine in self.engines.values():
+            self._forever(f"engine-{engine.topic}", lambda engine=engine: self._supervise(engine))  # type: ignore[misc]
+
+    def _forever(self, name: str, work: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None:
+        async def run() -> None:
+            failures = 0
+            while not self._stopping:
+                try:
+                    await work()
+                except Exception as error:
+                    failures += 1
+                    log.error("task_failed", agent=name, exc_info=error)
+                    await asyncio.sleep(backoff_s(failures))
+
+        self._tasks.append(asyncio.create_task(run(), name=name))
+
+    async def _supervise(self, engine: Engine) -> None:
+        """A Faust app that crashed (broker lost, failed rebalance) is built anew; its tasks and leases live on."""
+        while True:
+            await asyncio.sleep(_SUPERVISE_S)
+            if engine.crashed and not self._stopping:
+                log.warning("engine_restarts", topic=engine.topic)
+                await engine.stop()
+                await asyncio.sleep(_RESTART_S)
+                await engine.start()
+
+    def figures(self) -> dict[str, Any]:
+        """What the heartbeat tells beside the switches."""
+        return {
+            "in_flight": {name: each.in_flight for name, each in self.pools.items()},
+            "ingest": self.ingesting.counts,
+            "leases": self.keeper.held,
+            "deliveries": self.deliveries.in_flight,
+            "paused": [name for name, each in self.pools.items() if each.paused],
+        }
+
+    async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """Take nothing new; finish or hand over what runs; commit what is done; leave the groups."""
+        began = time.monotonic()
+        self.relay.admits = False
+        self.keeper.drain()
+        await asyncio.gather(
+            self.ingesting.drain(grace_s),
+            self.deliveries.drain(grace_s),
+            *(each.drain(grace_s) for each in self.pools.values()),
+        )
+        self._stopping = True
+        await asyncio.gather(*(engine.stop() for engine in self.engines.values()))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(self.producer.stop(), self.fence.stop(), self.model.close())
+        log.info("worker_stopped", duration_s=round(time.monotonic() - began, 2))
+
+
+async def check_start(config: Config, pool: asyncpg.Pool) -> None:
+    """Raise StartError when schema or topics are not what this version needs."""
+    try:
+        await durable_or_refuse(pool)
+    except RuntimeError as error:
+        raise StartError(str(error)) from None
+    async with pool.acquire() as connection:
+        number = await migrate.schema_number(connection)
+    if number < migrate.latest():
+        raise StartError(f"the database has schema {number}, this version needs {migrate.latest()}: run migrate")
+    missing = await missing_topics(config, list(TOPICS))
+    if missing:
+        raise StartError(f"topics are missing: {', '.join(missing)}; run topics create")
+
+
+def quiet_libraries() -> None:
+    """Faust and mode tell every step of every service at INFO; only their warnings are news."""
+    for name in ("faust", "mode", "aiokafka", "app.kafka.engine", "httpx2", "openai"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+async def run_worker(config: Config) -> int:
+    """Run until SIGTERM or SIGINT. Prints one line when it is consuming. Raises StartError, OSError, KafkaError."""
+    quiet_libraries()
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    try:
+        pool = await create_pool(config.database_url or "", size=_CONNECTIONS, application="draft-pipeline worker")
+    except (*TRANSIENT, asyncpg.PostgresError) as error:
+        raise StartError(f"DATABASE_URL: no connection ({type(error).__name__})") from None
+    await check_start(config, pool)
+    worker = Worker(config, pool)
+    site = await serve_health(worker.health, config.worker_http_port) if config.worker_http_port is not None else None
+    await worker.start()
+    print(f"worker {worker.rim.process_id} is consuming", flush=True)  # noqa: T201 - the line that scripts wait for
+    await stop.wait()
+    await worker.stop()
+    if site is not None:
+        await site.cleanup()
+    await pool.close()
+    return 0

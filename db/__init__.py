@@ -1,0 +1,1 @@
+"""Memory: schema, migrations and one thin module per table. One function per named query, connection first."""

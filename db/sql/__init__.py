@@ -1,0 +1,13 @@
+"""The statements, one file per concern. `sql.run.take_lease_if_free` is the query of that name in `run.sql`."""
+
+from db.queries import Queries, Query
+
+ingest = Queries("ingest")
+run = Queries("run")
+model_call = Queries("model_call")
+outbox = Queries("outbox")
+draft = Queries("draft")
+delivery = Queries("delivery")
+review = Queries("review")
+
+__all__ = ["Query", "delivery", "draft", "ingest", "model_call", "outbox", "review", "run"]

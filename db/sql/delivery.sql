@@ -1,0 +1,114 @@
+-- name: take_due_deliveries(owner, lease_s, limit)
+-- Due sends, and claimed ones whose worker died, by any worker; epoch + 1 on every taking.
+UPDATE delivery SET lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = now() + make_interval(secs => $2)
+WHERE id IN (SELECT id FROM delivery
+             WHERE status IN ('scheduled', 'claimed') AND coalesce(retry_at, scheduled_for) <= now()
+               AND (lease_until IS NULL OR lease_until < now())
+             ORDER BY scheduled_for LIMIT $3 FOR UPDATE SKIP LOCKED)
+RETURNING *;
+
+-- name: delivery_by_id(delivery_id)
+-- One delivery.
+SELECT * FROM delivery WHERE id = $1;
+
+-- name: lock_lead(workspace_id, lead_id)
+-- Ingest and send lock the same row: whoever is second sees what the first wrote.
+SELECT erased_at IS NOT NULL AS erased FROM lead WHERE workspace_id = $1 AND lead_id = $2 FOR NO KEY UPDATE;
+
+-- name: send_standing(draft_id)
+-- Whatever could stand against this send, as it is now; read after the lead's row is locked.
+SELECT d.status AS draft_status, d.mode, d.auto_send_confidence, d.content_sha256 AS draft_sha256, d.outcome_sequence,
+       d.auto_send_revision_applied, d.policy_revision, d.run_id, d.campaign_id, d.trigger_ingest_seq, d.recipient,
+       m.message_id AS provider_in_reply_to, m.subject, m.headers, m.received_at, m.traceparent,
+       coalesce(c.mode, w.default_mode) AS mode_now, s.channels, s.auto_replies_per_hour_max,
+       s.auto_replies_per_day_max, s.sends_per_s_max, p.revision AS policy_now, p.auto_send_threshold AS threshold_now,
+       EXISTS (SELECT 1 FROM kill_switch k WHERE k.disabled AND k.name = 'AUTO_SEND_DISABLED') AS send_off,
+       EXISTS (SELECT 1 FROM suppression x WHERE x.workspace_id = d.workspace_id AND x.lead_id = d.lead_id)
+           AS suppressed,
+       EXISTS (SELECT 1 FROM message n WHERE n.workspace_id = d.workspace_id AND n.lead_id = d.lead_id
+               AND n.channel = d.channel AND n.thread_id = d.thread_id AND n.direction = 'inbound' AND n.human
+               AND n.ingest_seq > d.trigger_ingest_seq) AS newer_inbound,
+       EXISTS (SELECT 1 FROM message n WHERE n.workspace_id = d.workspace_id AND n.lead_id = d.lead_id
+               AND n.direction = 'outbound' AND n.ingest_seq > d.trigger_ingest_seq
+               AND n.draft_id IS DISTINCT FROM d.id
+               AND (n.draft_id IS NULL OR (n.channel = d.channel AND n.thread_id = d.thread_id))) AS answered,
+       EXISTS (SELECT 1 FROM message n WHERE n.workspace_id = d.workspace_id AND n.lead_id = d.lead_id
+               AND NOT (n.channel = d.channel AND n.thread_id = d.thread_id) AND n.direction = 'inbound' AND n.human
+               AND n.ingest_seq > d.trigger_ingest_seq) AS newer_elsewhere,
+       EXISTS (SELECT 1 FROM message n WHERE n.draft_id = d.id AND n.direction = 'outbound') AS already_sent,
+       (SELECT count(*) FROM message n WHERE n.workspace_id = d.workspace_id AND n.lead_id = d.lead_id
+        AND n.channel = d.channel AND n.thread_id = d.thread_id AND n.direction = 'outbound' AND n.sent_by = 'ai'
+        AND n.approved_by IS NULL AND n.ingested_at > now() - interval '1 hour') AS replies_last_hour,
+       (SELECT count(*) FROM message n WHERE n.workspace_id = d.workspace_id AND n.lead_id = d.lead_id
+        AND n.channel = d.channel AND n.thread_id = d.thread_id AND n.direction = 'outbound' AND n.sent_by = 'ai'
+        AND n.approved_by IS NULL AND n.ingested_at > now() - interval '1 day') AS replies_last_day
+FROM ai_draft d
+JOIN workspace w ON w.id = d.workspace_id
+JOIN workspace_settings s ON s.workspace_id = d.workspace_id
+JOIN message m ON m.workspace_id = d.workspace_id AND m.message_id = d.trigger_message_id
+LEFT JOIN campaign c ON c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id
+CROSS JOIN LATERAL (
+    SELECT * FROM confidence_policy_revision q
+    WHERE (q.scope = 'campaign' AND q.workspace_id = d.workspace_id AND q.campaign_id = d.campaign_id)
+       OR (q.scope = 'workspace' AND q.workspace_id = d.workspace_id) OR q.scope = 'global'
+    ORDER BY array_position(ARRAY['campaign', 'workspace', 'global'], q.scope), q.revision DESC LIMIT 1) p
+WHERE d.id = $1;
+
+-- name: claim_delivery_if_leased(delivery_id, epoch, token, owner, lease_s)
+-- The right to call the provider. A claim left by a refused attempt is taken again; a settled one never.
+WITH mine AS (
+    UPDATE delivery SET status = 'claimed', claimed_at = now(), attempts = attempts + 1, retry_at = NULL
+    WHERE id = $1 AND lease_epoch = $2 AND status = 'scheduled' RETURNING draft_id, confirmed_by
+)
+INSERT INTO draft_claim AS c (draft_id, purpose, token, claimed_by, lease_until)
+SELECT draft_id, 'delivery', $3, $4, now() + make_interval(secs => $5) FROM mine
+ON CONFLICT (draft_id, purpose) DO UPDATE
+SET token = excluded.token, claimed_by = excluded.claimed_by, claimed_at = now(), lease_until = excluded.lease_until,
+    settled_at = NULL, outcome = NULL
+WHERE c.outcome IS NULL OR c.outcome = 'refused' OR (SELECT confirmed_by FROM mine) IS NOT NULL
+RETURNING c.draft_id;
+
+-- name: finish_delivery(delivery_id, epoch, status, reason, provider_message_id)
+-- scheduled or claimed -> a final status; only the lease holder.
+UPDATE delivery SET status = $3, reason = $4, provider_message_id = $5, finished_at = now(), lease_until = NULL
+WHERE id = $1 AND lease_epoch = $2 AND status IN ('scheduled', 'claimed') RETURNING id;
+
+-- name: put_delivery_back(delivery_id, epoch, reason, retry_s)
+-- A temporary refusal: try again later, taking the claim again.
+UPDATE delivery SET status = 'scheduled', reason = $3, retry_at = now() + make_interval(secs => $4), lease_until = NULL
+WHERE id = $1 AND lease_epoch = $2 AND status IN ('scheduled', 'claimed') RETURNING id;
+
+-- name: settle_delivery_claim(draft_id, outcome)
+-- The delivery's claim ends with the delivery.
+UPDATE draft_claim SET settled_at = now(), outcome = $2
+WHERE draft_id = $1 AND purpose = 'delivery' AND settled_at IS NULL;
+
+-- name: cancel_scheduled_deliveries(draft_ids, reason)
+-- Not yet claimed sends of these drafts die.
+UPDATE delivery SET status = 'cancelled', reason = $2, finished_at = now(), lease_until = NULL
+WHERE draft_id = ANY ($1::uuid[]) AND status = 'scheduled' RETURNING draft_id;
+
+-- name: insert_sent_message(id, workspace_id, lead_id, channel, thread_id, message_id, sent_by, draft_id, campaign_id, mode, body, subject, to_address, approved_by, approved_via)
+-- AI Sent: the outbound message row, tied to its draft.
+INSERT INTO message (id, workspace_id, lead_id, channel, thread_id, message_id, direction, sent_by, source, draft_id,
+                     campaign_id, mode, body, subject, to_address, disposition, approved_by, approved_via, received_at)
+VALUES ($1, $2, $3, $4, $5, $6, 'outbound', $7, 'draft-pipeline', $8, $9, $10, $11, $12, $13, 'outbound', $14, $15,
+        now())
+ON CONFLICT (workspace_id, message_id) DO NOTHING;
+
+-- name: insert_delivery(delivery_id, draft_id, workspace_id, lead_id, trigger_message_id, channel, thread_id, recipient, content, content_sha256, approved_by, approved_via, edited, confirmed_by)
+-- A person's send, or a confirmed second one.
+INSERT INTO delivery (id, draft_id, workspace_id, lead_id, trigger_message_id, channel, thread_id, automatic, recipient,
+                      content, content_sha256, approved_by, approved_via, edited, confirmed_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, false, $8, $9, $10, $11, $12, $13, $14)
+ON CONFLICT DO NOTHING RETURNING id;
+
+-- name: open_deliveries()
+-- Sends that are due or running.
+SELECT count(*) FILTER (WHERE coalesce(retry_at, scheduled_for) <= now()) AS due, count(*) AS open
+FROM delivery WHERE status IN ('scheduled', 'claimed');
+
+-- name: is_past_age_limit(delivery_id)
+-- Whether a delivery has been tried for longer than its workspace lets a message wait. A delay asked for is not waiting.
+SELECT now() - greatest(d.scheduled_for, d.created_at) > make_interval(secs => s.message_age_s_max)
+FROM delivery d JOIN workspace_settings s ON s.workspace_id = d.workspace_id WHERE d.id = $1;

@@ -1,0 +1,70 @@
+-- name: add_event(event_id, topic, key, value, headers, workspace_id, taken_s)
+-- Write an event into the outbox, taken for this process to publish at once; a crash leaves it to the sweep.
+INSERT INTO outbox (event_id, topic, key, value, headers, workspace_id, taken_until)
+VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+ON CONFLICT (topic, event_id) DO NOTHING
+RETURNING id;
+
+-- name: add_events(event_ids, topics, keys, values, headers, workspace_ids, taken_s)
+-- The same for many.
+INSERT INTO outbox (event_id, topic, key, value, headers, workspace_id, taken_until)
+SELECT event_id, topic, key, value, headers, workspace_id, now() + make_interval(secs => $7)
+FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::jsonb[], $6::text[])
+     AS g (event_id, topic, key, value, headers, workspace_id)
+ON CONFLICT (topic, event_id) DO NOTHING
+RETURNING id, event_id, topic;
+
+-- name: take_unpublished(taken_s, limit)
+-- Rows that a crash left, taken by one relay at a time.
+UPDATE outbox SET taken_until = now() + make_interval(secs => $1)
+WHERE id IN (SELECT id FROM outbox
+             WHERE published_at IS NULL AND conversation IS NULL AND not_before <= now()
+               AND (taken_until IS NULL OR taken_until < now())
+             ORDER BY not_before, id LIMIT $2 FOR UPDATE SKIP LOCKED)
+RETURNING id, topic, key, value, headers;
+
+-- name: take_admitted_requests(taken_s, limit)
+-- Due waiting requests, per workspace as many as its limit on RUNNING runs leaves room for, oldest first. Runs and
+-- requests already published are counted anew each time. The advisory lock lets one relay admit at a time.
+WITH gate AS (
+    SELECT pg_try_advisory_xact_lock(hashtext('draft-pipeline:admission')) AS mine
+), due AS (
+    SELECT DISTINCT o.workspace_id FROM outbox o, gate
+    WHERE gate.mine AND o.conversation IS NOT NULL AND o.published_at IS NULL AND o.not_before <= now()
+      AND (o.taken_until IS NULL OR o.taken_until < now())
+), room AS (
+    SELECT due.workspace_id, s.running_runs_max
+           - (SELECT count(*) FROM draft_pipeline_run r WHERE r.workspace_id = due.workspace_id AND r.status = 'RUNNING')
+           - (SELECT count(*) FROM outbox a WHERE a.workspace_id = due.workspace_id AND a.conversation IS NOT NULL
+              AND a.taken_until IS NOT NULL AND a.consumed_at IS NULL
+              AND NOT (a.published_at IS NULL AND a.taken_until < now())) AS free
+    FROM due JOIN workspace_settings s ON s.workspace_id = due.workspace_id
+), chosen AS (
+    SELECT picked.id FROM room CROSS JOIN LATERAL (
+        SELECT o.id FROM outbox o
+        WHERE o.workspace_id = room.workspace_id AND o.conversation IS NOT NULL AND o.published_at IS NULL
+          AND o.not_before <= now() AND (o.taken_until IS NULL OR o.taken_until < now())
+        ORDER BY o.not_before, o.id LIMIT greatest(room.free, 0) FOR UPDATE SKIP LOCKED) picked
+    LIMIT $2
+)
+UPDATE outbox SET taken_until = now() + make_interval(secs => $1) WHERE id IN (SELECT id FROM chosen)
+RETURNING id, topic, key, value, headers;
+
+-- name: mark_published(ids)
+-- The broker has acknowledged these rows.
+UPDATE outbox SET published_at = now() WHERE id = ANY ($1::bigint[]) AND published_at IS NULL;
+
+-- name: waiting_counts()
+-- Requests that wait for quiet window or admission, and events that wait for the broker.
+SELECT count(*) FILTER (WHERE conversation IS NOT NULL) AS requests,
+       count(*) FILTER (WHERE conversation IS NULL) AS events,
+       coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE conversation IS NULL)), 0)::float8 AS oldest_s
+FROM outbox WHERE published_at IS NULL;
+
+-- name: requests_lost(age_s, limit)
+-- Messages that wait although no request was ever written for them: what a bug or a hand in the tables would leave.
+SELECT m.workspace_id, m.lead_id, m.channel, m.thread_id, m.message_id, m.traceparent FROM message m
+WHERE m.disposition = 'waiting' AND m.ingested_at < now() - make_interval(secs => $1)
+  AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.workspace_id = m.workspace_id AND o.message_id = m.message_id
+                  AND o.topic = 'draft-requested')
+ORDER BY m.ingested_at LIMIT $2;

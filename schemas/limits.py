@@ -1,0 +1,66 @@
+"""Every bound of the system, with its unit last in the name. Times in seconds unless the name says otherwise."""
+
+from typing import Final
+
+# Records and rows
+BODY_BYTES_MAX: Final = 65_536
+ID_CHARS_MAX: Final = 200
+HEADER_COUNT_MAX: Final = 200
+HEADER_CHARS_MAX: Final = 8_192
+TEXT_FIELD_CHARS_MAX: Final = 2_000
+JSON_DEPTH_MAX: Final = 32
+INBOUND_RECORD_BYTES_MAX: Final = 8 * 1024 * 1024
+DEAD_LETTER_RECORD_BYTES_MAX: Final = 9 * 1024 * 1024
+PAYLOAD_BYTES_MAX: Final = 32_768
+DRAFT_CHARS_MAX: Final = 8_000
+
+# Work in flight
+EVENTS_IN_FLIGHT_MAX: Final = 500
+EVENT_BYTES_IN_FLIGHT_MAX: Final = 64 * 1024 * 1024
+INGEST_BATCH_RECORDS_MAX: Final = 500
+INGEST_BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
+HANDLER_ATTEMPTS_MAX: Final = 5
+DEAD_LETTER_SHARE_MAX: Final = 0.5
+DEAD_LETTER_WINDOW_EVENTS: Final = 100
+
+# Leases
+LEASE_S: Final = 8.0
+LEASE_RENEWAL_S: Final = 2.0
+HEARTBEAT_S: Final = 2.0
+SESSION_TIMEOUT_S: Final = 6.0
+STOP_GRACE_S: Final = 150.0
+
+# Model calls
+MODEL_CALL_S_MAX: Final = 60.0
+STAGE_ATTEMPTS_MAX: Final = 3
+RETRY_BASE_S: Final = 0.5
+RETRY_CAP_S: Final = 20.0
+RETRY_AFTER_S_MAX: Final = 60.0
+BREAKER_FAILURES: Final = 8
+BREAKER_OPEN_S: Final = 2.0
+OUTPUT_TOKENS_MAX: Final = 4_096
+
+# Revision
+REVISION_S_MAX: Final = 120.0
+REVISION_ITERATIONS_MAX: Final = 3
+
+# Outbox and relay
+OUTBOX_TAKEN_S: Final = 10.0
+RELAY_TICK_S: Final = 0.1
+RELAY_BATCH_ROWS_MAX: Final = 500
+SWEEP_S: Final = 5.0
+
+# Delivery
+FENCE_S_MAX: Final = 5.0
+FENCE_POLL_S: Final = 0.05
+CLAIM_TO_CALL_S_MAX: Final = 10.0
+DELIVERY_CALL_S_MAX: Final = 30.0
+DELIVERY_LEASE_S: Final = 60.0
+DELIVERY_RETRY_BASE_S: Final = 2.0
+DELIVERY_RETRY_CAP_S: Final = 300.0
+WEBHOOK_KEY_WINDOW_S: Final = 24 * 3600.0
+
+# Review
+REVIEW_S_MAX: Final = 7 * 24 * 3600.0
+SLACK_REQUEST_BYTES_MAX: Final = 1024 * 1024
+SLACK_SKEW_S_MAX: Final = 300.0
