@@ -90,9 +90,7 @@ async def _claim_and_send(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Recor
     found: list[Obstacle | None] = [None]
 
     async def write(connection: Connection, token: uuid.UUID) -> float | None:
-        await sql.delivery.lock_lead.run(
-            connection, workspace_id=delivery["workspace_id"], lead_id=delivery["lead_id"]
-        )
+        await sql.delivery.lock_lead.run(connection, workspace_id=delivery["workspace_id"], lead_id=delivery["lead_id"])
         standing = await sql.delivery.send_standing.row(connection, draft_id=delivery["draft_id"])
         found[0] = obstacle(rim, delivery, standing) if standing is not None else Obstacle("draft_erased")
         if found[0] is not None:

@@ -175,4 +175,3 @@ def _written(
         scheduled_for=decision.scheduled_for,
     )
     return envelope(outcome, outcome.event_id, trace_of(event.run_id, traceparent)), outcome.topic
-

@@ -211,9 +211,7 @@ async def _follow(
     connection: Connection, stored: Sequence[Stored], workspaces: dict[str, Workspace]
 ) -> list[OutboxRow]:
     """What follows from new messages: stale work is retired, requests wait, opted-out leads are suppressed."""
-    newest = {
-        each.conversation: each for each in stored if each.disposition not in (Gate.OUTBOUND, Gate.MACHINE_MAIL)
-    }
+    newest = {each.conversation: each for each in stored if each.disposition not in (Gate.OUTBOUND, Gate.MACHINE_MAIL)}
     opted_out = {_lead(each) for each in stored if each.disposition is Gate.OPT_OUT}
     answered = {_lead(each) for each in stored if each.disposition is Gate.OUTBOUND}
     rows: list[OutboxRow] = []
@@ -393,7 +391,9 @@ def _letter_value(value: bytes | None) -> bytes | None:
     """The original; what does not fit on the topic is named by its hash and stays at its source offset."""
     if value is None or len(value) <= DEAD_LETTER_RECORD_BYTES_MAX - _HEADER_BYTES_RESERVED:
         return value
-    return json.dumps({"omitted": "too_large", "bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}).encode()
+    return json.dumps(
+        {"omitted": "too_large", "bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
+    ).encode()
 
 
 async def _advance(connection: Connection, batch: Sequence[Incoming]) -> None:

@@ -50,10 +50,17 @@ def _fold(run: ActiveRun, artifact: asyncpg.Record) -> None:
 
 
 def _answer_of(artifact: asyncpg.Record) -> Any:
+    """The recorded answer. One whose payload was too large is rebuilt from its text, which is what later steps need."""
     payload = artifact["payload"]
-    if isinstance(payload, dict) and "omitted" in payload and artifact["text"] is not None:
-        return {"text": artifact["text"], "changes": []}
-    return payload
+    if not (isinstance(payload, dict) and "omitted" in payload and artifact["text"] is not None):
+        return payload
+    beside: dict[str, dict[str, Any]] = {
+        Stage.GENERATION: {},
+        Stage.VERIFIER: {"changes": []},
+        Stage.REVISER: {"changes": []},
+        Stage.MEETING_GATE: {"decision": "revise", "reason": ""},
+    }
+    return {"text": artifact["text"], **beside.get(artifact["stage"], {})}
 
 
 def _count(run: ActiveRun, call: asyncpg.Record) -> None:

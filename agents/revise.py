@@ -2,13 +2,13 @@
 
 import time
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
-from agents.calling import ActiveRun, CallNotAllowed, OverBudget, StageFailed, ask_once, choice_for
+from agents.calling import ActiveRun, CallNotAllowed, OverBudget, StageFailed, Totals, ask_once, choice_for
 from agents.claiming import HeldElsewhere, NotAllowed, Ours, Settled, WriteFailed, claim
 from agents.draft import blocks_as_rows, judge_text, leased_elsewhere
 from agents.fates import DONE, Dropped, Fate, Retry
@@ -16,7 +16,7 @@ from agents.outcomes import envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.policy import RevisionFacts, best_iteration, revision_gate
 from agents.resuming import active_run
-from agents.rim import Interrupted, Rim
+from agents.rim import Interrupted, Lease, Rim
 from agents.starting import trace_of
 from db import sql
 from db.artifact import storable_payload
@@ -25,16 +25,51 @@ from schemas.codes import LOOP_ERROR, KillSwitch, Phase, RevisionOutcome, Stage
 from schemas.events import DraftEvaluated, RevisionResult
 from schemas.ids import derive, event_id
 from schemas.limits import LEASE_S, REVISION_S_MAX
-from schemas.settings import iterations_max
+from schemas.settings import ModelChoice, iterations_max
+
+_SHARED_IDS: Final = (
+    "workspace_id",
+    "lead_id",
+    "channel",
+    "campaign_id",
+    "mode",
+    "run_id",
+    "draft_id",
+    "trigger_message_id",
+)
 
 
 @dataclass(frozen=True)
 class Loop:
-    """How the loop ended. `iterations` counts those that were judged."""
+    """How the loop ended. `failed_iteration` is the one that had no usable answer."""
 
     outcome: RevisionOutcome
     attempted: bool = False
     failed_iteration: int | None = None
+
+
+@dataclass(frozen=True)
+class CallCounts:
+    """Calls that belong to the revision, definite refusals not counted."""
+
+    selector: int = 0
+    reviser: int = 0
+    evaluation: int = 0
+
+
+@dataclass(frozen=True)
+class Revised:
+    """The text that goes on, and what it took. `iteration` 0 is the original."""
+
+    text: str
+    iteration: int
+    confidence: float | None
+    hard_blocks: list[dict[str, Any]]
+    revision_confidence: float | None = None
+    iterations: int = 0
+    calls: CallCounts = CallCounts()
+    totals: Totals = field(default_factory=Totals)
+    choice: ModelChoice | None = None
 
 
 async def handle(event: DraftEvaluated, rim: Rim) -> Fate:
@@ -49,18 +84,28 @@ async def handle(event: DraftEvaluated, rim: Rim) -> Fate:
         if draft is None:
             return Dropped("draft_erased")
         try:
-            run = await active_run(rim, lease)
-            loop = await _decide(run, draft, event)
-            if isinstance(loop, Retry):
-                return loop
-            await _settle(run, draft, event, loop)
+            return await _settle_one(rim, lease, draft, event)
         except Interrupted as interrupted:
             return Retry(0.1, interrupted.reason)
+
+
+async def _settle_one(rim: Rim, lease: Lease, draft: asyncpg.Record, event: DraftEvaluated) -> Fate:
+    outcome = _gate(rim, draft, event)
+    attempted = draft["auto_send_revision_attempted_at"] is not None
+    if outcome is not None and not attempted:
+        await _settle(rim, lease, draft, event, Loop(outcome), _untouched(draft))
+        return DONE
+    run = await active_run(rim, lease)
+    loop = Loop(outcome, attempted=True) if outcome is not None else await _revise(run, draft, event)
+    if isinstance(loop, Retry):
+        return loop
+    if loop.failed_iteration is not None:
+        await _note_error(run, loop)
+    await _settle(rim, lease, draft, event, loop, await _revised(run, event))
     return DONE
 
 
-def _gate(run: ActiveRun, draft: asyncpg.Record, event: DraftEvaluated) -> RevisionOutcome | None:
-    rim = run.rim
+def _gate(rim: Rim, draft: asyncpg.Record, event: DraftEvaluated) -> RevisionOutcome | None:
     off = draft["send_off"] or draft["revision_off"]
     off_here = rim.is_off(KillSwitch.AUTO_SEND_DISABLED) or rim.is_off(KillSwitch.AUTO_SEND_REVISION_DISABLED)
     return revision_gate(
@@ -77,12 +122,9 @@ def _gate(run: ActiveRun, draft: asyncpg.Record, event: DraftEvaluated) -> Revis
     )
 
 
-async def _decide(run: ActiveRun, draft: asyncpg.Record, event: DraftEvaluated) -> Loop | Retry:
-    """Whether to revise, the claim, and the loop. Recorded work of a dead worker always goes on under its claim."""
-    outcome = _gate(run, draft, event)
+async def _revise(run: ActiveRun, draft: asyncpg.Record, event: DraftEvaluated) -> Loop | Retry:
+    """The claim, then the loop. The breaker is asked before the claim: no revision starts while the model is down."""
     attempted_before = draft["auto_send_revision_attempted_at"] is not None
-    if outcome is not None:
-        return Loop(outcome, attempted=attempted_before)
     await run.lease.guard(run.rim.model.available(choice_for(run, Stage.REVISER).model))
     taken = await claim(run.rim, run.draft_id, "revision", lambda connection, token: _claim_row(run, connection, token))
     match taken:
@@ -94,7 +136,7 @@ async def _decide(run: ActiveRun, draft: asyncpg.Record, event: DraftEvaluated) 
         case Settled():
             return Loop(RevisionOutcome.INTERRUPTED, attempted=True)
         case WriteFailed():
-            return Loop(RevisionOutcome.CLAIM_FAILED, attempted=False)
+            return Loop(RevisionOutcome.CLAIM_FAILED, attempted=attempted_before)
         case NotAllowed():
             return Loop(await _why_not(run, event), attempted=attempted_before)
 
@@ -115,7 +157,7 @@ async def _why_not(run: ActiveRun, event: DraftEvaluated) -> RevisionOutcome:
     """The gate that closed since it was asked. Raises Interrupted when it is the lease that is lost."""
     run.lease.check()
     draft = await sql.draft.draft_by_id.row(run.rim.pool, draft_id=run.draft_id)
-    outcome = _gate(run, draft, event) if draft is not None else RevisionOutcome.SUPERSEDED
+    outcome = _gate(run.rim, draft, event) if draft is not None else RevisionOutcome.SUPERSEDED
     if outcome is None:
         raise Interrupted("lease_lost")
     return outcome
@@ -180,52 +222,66 @@ async def _interrupted_or_off(run: ActiveRun) -> RevisionOutcome:
     return RevisionOutcome.INTERRUPTED
 
 
-@dataclass(frozen=True)
-class CallCounts:
-    selector: int
-    reviser: int
-    evaluation: int
-
-
 async def _calls(run: ActiveRun) -> CallCounts:
-    """Calls that belong to the revision, definite refusals not counted."""
     rows = await sql.model_call.revision_calls_of_draft.rows(run.rim.pool, draft_id=run.draft_id)
     made = [row["stage"] for row in rows if row["status"] != "refused"]
     return CallCounts(made.count(Stage.SELECTOR), made.count(Stage.REVISER), made.count(Stage.EVALUATION))
 
 
-async def _settle(run: ActiveRun, draft: asyncpg.Record, event: DraftEvaluated, loop: Loop) -> None:
+def _untouched(draft: asyncpg.Record) -> Revised:
+    return Revised(draft["content"], 0, draft["auto_send_original_confidence"], draft["hard_blocks"])
+
+
+async def _revised(run: ActiveRun, event: DraftEvaluated) -> Revised:
+    """The best text so far, with the blocks that stand in it."""
+    judged = run.state.judged
+    best = best_iteration(judged)
+    revised = [entry.evaluation.confidence for entry in judged if entry.iteration > 0 and entry.evaluation]
+    return Revised(
+        text=best.text,
+        iteration=best.iteration,
+        confidence=best.evaluation.confidence if best.evaluation else None,
+        hard_blocks=blocks_as_rows(judge_text(run.state, best.text).blocks),
+        revision_confidence=max(revised, default=None),
+        iterations=len([entry for entry in judged if entry.iteration > 0]),
+        calls=await _calls(run),
+        totals=Totals(
+            max(run.totals.input_tokens - event.input_tokens, 0),
+            max(run.totals.output_tokens - event.output_tokens, 0),
+            _difference(run.totals.cost_usd, event.cost_usd),
+        ),
+        choice=choice_for(run, Stage.REVISER),
+    )
+
+
+async def _settle(
+    rim: Rim, lease: Lease, draft: asyncpg.Record, event: DraftEvaluated, loop: Loop, revised: Revised
+) -> None:
     """Write what became of the revision: draft, claim, event, hand-over. The best text so far is kept."""
-    best = best_iteration(run.state.judged)
-    applied = best.iteration > 0
-    judgement = judge_text(run.state, best.text)
-    result = _result_event(run, draft, event, loop, await _calls(run))
-    written = envelope(result, result.event_id, trace_of(run.run_id, run.traceparent))
-    if loop.failed_iteration is not None:
-        await _note_error(run, loop)
-    blocks = blocks_as_rows(judgement.blocks) if applied else draft["hard_blocks"]
+    result = _result_event(event, loop, revised)
+    written = envelope(result, result.event_id, trace_of(event.run_id, draft["traceparent"]))
     outbox_id = await persist(
-        run.rim,
+        rim,
         lambda: sql.draft.settle_revision_if_leased.value(
-            run.rim.pool,
-            run_id=run.run_id,
-            epoch=run.lease.epoch,
-            content=best.text,
-            content_sha256=sha256_of(best.text),
-            hard_blocks=blocks,
+            rim.pool,
+            run_id=event.run_id,
+            epoch=lease.epoch,
+            content=revised.text,
+            content_sha256=result.draft_sha256,
+            hard_blocks=revised.hard_blocks,
             confidence=result.confidence,
             revision_confidence=result.revision_confidence,
-            applied=applied,
+            applied=result.applied,
             iterations=result.iterations,
             outcome=loop.outcome,
-            chosen_iteration=best.iteration,
+            chosen_iteration=revised.iteration,
             **written,
         ),
     )
-    run.rim.crash_point("revision.settled")
+    rim.crash_point("revision.settled")
     if outbox_id is None:
         raise Interrupted("lease_lost")
-    run.rim.publisher.publish([row_of(outbox_id, result.topic, written)])
+    rim.publisher.publish([row_of(outbox_id, result.topic, written)])
 
 
 async def _note_error(run: ActiveRun, loop: Loop) -> None:
@@ -244,45 +300,35 @@ async def _note_error(run: ActiveRun, loop: Loop) -> None:
     )
 
 
-def _result_event(
-    run: ActiveRun, draft: asyncpg.Record, event: DraftEvaluated, loop: Loop, calls: CallCounts
-) -> RevisionResult:
-    judged = run.state.judged
-    best = best_iteration(judged)
-    revised = [entry.evaluation.confidence for entry in judged if entry.iteration > 0 and entry.evaluation]
-    choice = choice_for(run, Stage.REVISER) if loop.attempted else None
+def _result_event(event: DraftEvaluated, loop: Loop, revised: Revised) -> RevisionResult:
     now = datetime.now(UTC)
+    choice = revised.choice if loop.attempted else None
     return RevisionResult(
-        **_ids(event),
-        event_id=event_id("revision-result", run.draft_id),
+        **{name: getattr(event, name) for name in _SHARED_IDS},
+        event_id=event_id("revision-result", event.draft_id),
         occurred_at=now,
         policy_revision=event.policy_revision,
         outcome=loop.outcome,
         attempted=loop.attempted,
-        applied=best.iteration > 0,
-        iterations=len([entry for entry in judged if entry.iteration > 0]),
+        applied=revised.iteration > 0,
+        iterations=revised.iterations,
         original_confidence=event.confidence,
-        revision_confidence=max(revised, default=None),
-        confidence=best.evaluation.confidence if best.evaluation else None,
+        revision_confidence=revised.revision_confidence,
+        confidence=revised.confidence,
         threshold=event.threshold,
-        selector_calls=calls.selector,
-        reviser_calls=calls.reviser,
-        evaluation_calls=calls.evaluation,
-        hard_blocks=event.hard_blocks,
-        draft_sha256=sha256_of(best.text),
+        selector_calls=revised.calls.selector,
+        reviser_calls=revised.calls.reviser,
+        evaluation_calls=revised.calls.evaluation,
+        hard_blocks=list(dict.fromkeys(block["rule"] for block in revised.hard_blocks)),
+        draft_sha256=sha256_of(revised.text),
         model=choice.model if choice else None,
         reasoning_effort=choice.effort if choice else None,
-        input_tokens=max(run.totals.input_tokens - event.input_tokens, 0),
-        output_tokens=max(run.totals.output_tokens - event.output_tokens, 0),
-        cost_usd=_difference(run.totals.cost_usd, event.cost_usd),
+        input_tokens=revised.totals.input_tokens,
+        output_tokens=revised.totals.output_tokens,
+        cost_usd=revised.totals.cost_usd,
         latency_ms=max(round((now - event.occurred_at).total_seconds() * 1000), 0) if loop.attempted else 0,
     )
 
 
 def _difference(total: float | None, before: float | None) -> float | None:
     return None if total is None or before is None else max(round(total - before, 8), 0.0)
-
-
-def _ids(event: DraftEvaluated) -> dict[str, Any]:
-    names = ("workspace_id", "lead_id", "channel", "campaign_id", "mode", "run_id", "draft_id", "trigger_message_id")
-    return {name: getattr(event, name) for name in names}

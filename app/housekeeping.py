@@ -79,5 +79,3 @@ async def rewrite_lost_requests(rim: Rim) -> int:
             quiet_windows_s=[0.0],
         )
     return len(rows)
-
-
