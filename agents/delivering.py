@@ -166,12 +166,26 @@ async def settle(
 async def _look_up(
     delivery: asyncpg.Record, now: asyncpg.Record, adapter: ChannelAdapter, unknown: SendUnknown
 ) -> SendResult:
-    outgoing = outgoing_of(delivery, now)
-    if adapter.capabilities.can_look_up:
-        found = await adapter.look_up(outgoing, DELIVERY_CALL_S_MAX)
-        if found is not None and not (isinstance(found, SendRefused) and adapter.capabilities.key_window_s <= 0):
-            return found
+    """What became of the key. "Not there" means "send again" only while the provider enforces it."""
+    capabilities = adapter.capabilities
+    found = None
+    if capabilities.can_look_up:
+        found = await _found(adapter, outgoing_of(delivery, now))
+    if isinstance(found, Sent):
+        return found
+    claimed_at = delivery["claimed_at"] or now["now"]
+    key_still_enforced = (now["now"] - claimed_at).total_seconds() < capabilities.key_window_s
+    if key_still_enforced and (found is not None or not capabilities.can_look_up):
+        return SendRefused(unknown.code, temporary=True)
     return unknown
+
+
+async def _found(adapter: ChannelAdapter, outgoing: Outgoing) -> SendResult | None:
+    try:
+        return await adapter.look_up(outgoing, DELIVERY_CALL_S_MAX)
+    except Exception as error:
+        log.error("adapter_failed", channel=outgoing.channel, exc_info=error)
+        return None
 
 
 def outgoing_of(delivery: asyncpg.Record, now: asyncpg.Record) -> Outgoing:
@@ -181,7 +195,7 @@ def outgoing_of(delivery: asyncpg.Record, now: asyncpg.Record) -> Outgoing:
     references = (*headers.get("references", "").split(), *([replied_to] if replied_to else []))
     return Outgoing(
         key=str(delivery["id"]),
-        draft_id=delivery["draft_id"],
+        draft_id=uuid.UUID(int=delivery["draft_id"].int),
         workspace_id=delivery["workspace_id"],
         channel=delivery["channel"],
         recipient=delivery["recipient"],

@@ -11,13 +11,13 @@ from agents.ending import end_run
 from agents.fates import DONE, Dropped, Fate, Retry
 from agents.outcomes import draft_outcome, envelope, row_of, sha256_of
 from agents.persist import persist
-from agents.policy import Decision, DispatchFacts, decide_action
+from agents.policy import Decision, SendFacts, decide_action, due_at
 from agents.rim import Interrupted, Lease, Rim
 from agents.starting import age_s, state_of, trace_of
 from agents.state import RunState
 from db import sql
 from db.artifact import storable_payload
-from schemas.codes import Action, DraftStatus, KillSwitch, Phase, RevisionOutcome, RunStatus
+from schemas.codes import Action, DraftStatus, KillSwitch, OutcomeStatus, Phase, RevisionOutcome, RunStatus
 from schemas.events import RevisionResult
 from schemas.ids import delivery_id, derive
 from schemas.limits import LEASE_S, OUTBOX_TAKEN_S
@@ -75,29 +75,28 @@ async def _decide(
 
 def _facts(
     rim: Rim, state: RunState, draft: asyncpg.Record, standing: asyncpg.Record, event: RevisionResult
-) -> DispatchFacts:
+) -> SendFacts:
     snapshot, settings = state.snapshot, state.snapshot.settings
     channel = dict(standing["channels"].get(snapshot.channel) or {})
-    return DispatchFacts(
+    return SendFacts(
         mode=snapshot.mode,
-        outcome=event.outcome,
         confidence=event.confidence,
         threshold=event.threshold,
-        blocks=tuple(dict.fromkeys(f"block:{block['rule']}" for block in draft["hard_blocks"])),
-        suppressed=standing["suppressed"],
-        switched_off=standing["send_off"] or rim.is_off(KillSwitch.AUTO_SEND_DISABLED),
+        outcome=event.outcome,
+        now=standing["now"],
+        due=due_at(standing["now"], settings, snapshot.profile.timezone),
+        hard_blocks=tuple(dict.fromkeys(block["rule"] for block in draft["hard_blocks"])),
         answered=standing["answered"],
+        suppressed=standing["suppressed"],
+        auto_send_disabled=standing["send_off"] or rim.is_off(KillSwitch.AUTO_SEND_DISABLED),
         newer_elsewhere=standing["newer_elsewhere"],
         too_old=age_s(snapshot.now, snapshot.trigger.received_at) > settings.message_age_s_max,
+        attachments=bool(snapshot.attachments),
         forged_sender=snapshot.forged_sender,
-        about_attachments=bool(snapshot.attachments),
-        has_recipient=snapshot.recipient is not None,
         has_adapter=rim.adapter(snapshot.channel, channel) is not None,
-        too_many_replies=standing["replies_last_hour"] >= settings.auto_replies_per_hour_max
+        has_recipient=snapshot.recipient is not None,
+        rate_limited=standing["replies_last_hour"] >= settings.auto_replies_per_hour_max
         or standing["replies_last_day"] >= settings.auto_replies_per_day_max,
-        now=snapshot.now,
-        settings=settings,
-        lead_timezone=snapshot.profile.timezone,
     )
 
 
@@ -120,7 +119,7 @@ async def _record(
             rim.pool,
             run_id=event.run_id,
             epoch=lease.epoch,
-            reason=decision.reason,
+            reason=decision.reasons[0],
             artifact_id=derive("artifact", event.run_id, "final_draft", 0),
             iteration=_chosen_iteration(draft, event),
             input_sha256=sha256_of(draft["content"]),
@@ -131,7 +130,7 @@ async def _record(
             outcomes=int(written["event_id"] is not None),
             delivery_id=delivery,
             delayed=decision.action is Action.SEND_DELAYED,
-            scheduled_for=decision.scheduled_for,
+            scheduled_for=decision.scheduled_for if decision.action is Action.SEND_DELAYED else None,
             review_id=derive("review", event.draft_id) if decision.action is Action.NEEDS_REVIEW else None,
             review_s=state.snapshot.settings.review_s_max,
             **written,
@@ -152,7 +151,13 @@ def _chosen_iteration(draft: asyncpg.Record, event: RevisionResult) -> int:
 def _draft_status(decision: Decision) -> DraftStatus:
     if decision.action is Action.SEND_DELAYED:
         return DraftStatus.SCHEDULED
-    return DraftStatus.SUPPRESSED if decision.status == "suppressed" else DraftStatus.PENDING
+    match decision.status:
+        case OutcomeStatus.SUPPRESSED:
+            return DraftStatus.SUPPRESSED
+        case OutcomeStatus.SUPERSEDED:
+            return DraftStatus.SUPERSEDED
+        case _:
+            return DraftStatus.PENDING
 
 
 def _written(
@@ -170,7 +175,7 @@ def _written(
         run_id=event.run_id,
         action=decision.action,
         status=decision.status,
-        reason=decision.reason,
+        reason=decision.reasons[0],
         delivery_id=delivery,
         scheduled_for=decision.scheduled_for,
     )

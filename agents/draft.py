@@ -10,7 +10,7 @@ import asyncpg
 from agents.calling import ActiveRun, OverBudget, StageFailed, ask_stage, choice_for
 from agents.ending import end_run
 from agents.fates import DONE, Dropped, Fate, Retry
-from agents.hard_blocks import ContextClaims, HardBlock, check_text
+from agents.hard_blocks import HardBlock, check_text, codes, pack_texts
 from agents.outcomes import envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.resuming import active_run
@@ -68,8 +68,10 @@ async def _start(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> Fate
     if epoch is None:
         return Retry(0.05, "created_elsewhere")
     async with rim.leases.holding(state.snapshot.run_id, epoch) as lease:
-        run = ActiveRun(rim, lease, state, state.snapshot.draft_id, state.snapshot.traceparent)
-        return await _to_the_end(run)
+        if event.retry_of is not None:
+            await sql.run.copy_artifacts.run(rim.pool, run_id=lease.run_id, retry_of=event.retry_of)
+            return await _to_the_end(await active_run(rim, lease))
+        return await _to_the_end(ActiveRun(rim, lease, state, state.snapshot.draft_id, state.snapshot.traceparent))
 
 
 async def _work(run_id: Any, epoch: int, rim: Rim) -> Fate:
@@ -119,19 +121,20 @@ class Judgement:
 
     @property
     def codes(self) -> list[str]:
-        return list(dict.fromkeys(block.rule for block in self.blocks))
+        return codes(self.blocks)
 
 
 def judge_text(state: RunState, text: str) -> Judgement:
     """The deterministic rules on the exact text, against what the run stored as its context."""
-    claims = ContextClaims.from_snapshot(state.snapshot, pack_texts(state))
-    language = state.strategy.language if state.strategy is not None else None
-    return Judgement(text, check_text(text, state.snapshot, claims, language=language))
-
-
-def pack_texts(state: RunState) -> list[str]:
-    """The texts of the context bundle: what the model was shown beside the base context."""
-    return [section.text for sections in state.pack.sections.values() for section in sections]
+    strategy = state.strategy
+    blocks = check_text(
+        text,
+        state.snapshot,
+        pack_texts(state.pack),
+        language=strategy.language if strategy is not None else None,
+        scheduling=strategy is not None and strategy.scheduling,
+    )
+    return Judgement(text, blocks)
 
 
 def blocks_as_rows(blocks: tuple[HardBlock, ...]) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ def backoff_s(failures: int) -> float:
 
 
 async def persist(rim: Rim, write: Callable[[], Awaitable[T]]) -> T:
-    """The result of `write`, tried until the database takes it. `write` must be safe to repeat: a COMMIT can be unknown."""
+    """The result of `write`, tried until the database takes it; safe to repeat, since a COMMIT can be unknown."""
     failures = 0
     while True:
         try:

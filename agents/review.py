@@ -49,10 +49,8 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> tuple[li
     if unlocked is None:
         return [], None, "draft_erased"
     await sql.delivery.lock_lead.run(connection, workspace_id=unlocked["workspace_id"], lead_id=unlocked["lead_id"])
-    draft = await sql.draft.lock_draft.row(connection, draft_id=action["draft_id"])
-    assert draft is not None  # the lead's lock keeps it
-    now = await sql.delivery.send_standing.row(connection, draft_id=draft["id"])
-    assert now is not None  # as above
+    draft = await sql.draft.lock_draft.one(connection, draft_id=action["draft_id"])
+    now = await sql.delivery.send_standing.one(connection, draft_id=draft["id"])
     if action["action"] == "confirm_resend":
         return await _resend(connection, action, draft)
     if draft["auto_send_action"] == Action.NONE:
@@ -123,7 +121,7 @@ async def _insert_delivery(
     connection: Connection, action: asyncpg.Record, draft: asyncpg.Record, text: str, *, edited: bool
 ) -> uuid.UUID | None:
     confirmed = action["actor"] if action["action"] == "confirm_resend" else None
-    inserted = await sql.delivery.insert_delivery.value(
+    inserted: uuid.UUID | None = await sql.delivery.insert_delivery.value(
         connection,
         delivery_id=delivery_id(draft["id"], 1_000 + draft["outcome_sequence"]),
         draft_id=draft["id"],
@@ -140,7 +138,7 @@ async def _insert_delivery(
         edited=edited,
         confirmed_by=confirmed,
     )
-    return inserted  # type: ignore[no-any-return]
+    return inserted
 
 
 async def _resend(

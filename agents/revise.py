@@ -105,6 +105,19 @@ async def _settle_one(rim: Rim, lease: Lease, draft: asyncpg.Record, event: Draf
     return DONE
 
 
+async def settle_with_error(event: DraftEvaluated, rim: Rim) -> None:
+    """The revision cannot be worked on here: its result is `error`, the original text goes on to a person."""
+    taken = await sql.run.take_lease_if_free.row(
+        rim.pool, run_id=event.run_id, owner=rim.process_id, lease_s=LEASE_S, phase=Phase.REVISE
+    )
+    draft = await sql.draft.draft_by_id.row(rim.pool, draft_id=event.draft_id)
+    if taken is None or draft is None:
+        return
+    attempted = draft["auto_send_revision_attempted_at"] is not None
+    async with rim.leases.holding(event.run_id, taken["lease_epoch"]) as lease:
+        await _settle(rim, lease, draft, event, Loop(RevisionOutcome.ERROR, attempted), _untouched(draft))
+
+
 def _gate(rim: Rim, draft: asyncpg.Record, event: DraftEvaluated) -> RevisionOutcome | None:
     off = draft["send_off"] or draft["revision_off"]
     off_here = rim.is_off(KillSwitch.AUTO_SEND_DISABLED) or rim.is_off(KillSwitch.AUTO_SEND_REVISION_DISABLED)

@@ -131,7 +131,7 @@ async def build_context(
     settings: dict[str, Any] = facts["settings"]
     off = rim.is_off(KillSwitch.LEAD_CONTEXT_BUNDLE_DISABLED) or facts["bundle_off"]
     bundle = bool(settings["lead_context_bundle_enabled"]) and not off
-    rows = await sql.run.context_rows.row(
+    rows = await sql.run.context_rows.one(
         rim.pool,
         workspace_id=facts["workspace_id"],
         lead_id=facts["lead_id"],
@@ -141,14 +141,13 @@ async def build_context(
         words=search_words(facts["body"]),
         limit=CONTEXT_ROWS_MAX,
     )
-    assert rows is not None  # a SELECT of scalars always has one row
     snapshot = snapshot_of(facts, rows, event, bundle=bundle)
     return snapshot, await _bundle(rim, snapshot) if bundle else DraftRunContextPack()
 
 
 async def _bundle(rim: Rim, snapshot: DraftRunSnapshot) -> DraftRunContextPack:
     try:
-        rows = await sql.run.bundle_rows.row(
+        rows = await sql.run.bundle_rows.one(
             rim.pool,
             workspace_id=snapshot.workspace_id,
             lead_id=snapshot.lead_id,
@@ -156,7 +155,6 @@ async def _bundle(rim: Rim, snapshot: DraftRunSnapshot) -> DraftRunContextPack:
             thread_id=snapshot.thread_id,
             limit=CONTEXT_ROWS_MAX,
         )
-        assert rows is not None  # a SELECT of scalars always has one row
         budgets, _ = resolve_budgets(snapshot.settings.lead_context_bundle_budgets)
         return build_pack(snapshot, rows["memory"] or [], _turns(rows["history"]), budgets)
     except (*TRANSIENT, asyncpg.PostgresError, ValueError, TypeError, KeyError) as error:

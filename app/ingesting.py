@@ -173,7 +173,7 @@ class Ingesting:
         """Take nothing new and finish what was taken."""
         self._stopping = True
         give_up = time.monotonic() + grace_s
-        while self._capacity.events and time.monotonic() < give_up:
+        while self._capacity.events and time.monotonic() < give_up:  # noqa: ASYNC110 - polled once, at the end
             await asyncio.sleep(_IDLE_TICK_S)
 
 

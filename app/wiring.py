@@ -55,7 +55,7 @@ def handler(spec: AgentSpec, rim: Rim) -> Callable[[Record], Awaitable[Fate]]:
 
 def process_id(config: Config) -> str:
     """Who this process is, in leases and heartbeats."""
-    return f"{config.worker_id or socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return config.worker_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 def switched_off(config: Config) -> frozenset[KillSwitch]:

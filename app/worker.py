@@ -6,15 +6,18 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 import asyncpg
 import structlog
 
+from agents.giving_up import give_up
 from agents.ingest import Incoming, add_dead_letters
 from agents.persist import TRANSIENT, backoff_s, persist
-from agents.reading import Unreadable
+from agents.reading import Unreadable, read_event
 from agents.rim import Rim
+from app import __version__
 from app.config import Config
 from app.deliveries import Deliveries
 from app.delivery import adapters
@@ -30,10 +33,10 @@ from app.leases import LeaseKeeper
 from app.model.client import ModelClient
 from app.relay import Relay
 from app.wiring import AGENTS, GROUPS, crash_point, durable_or_refuse, handler, process_id, sleep, switched_off
-from db import migrate
+from db import migrate, sql
 from db.pool import create_pool, transaction
 from schemas.codes import DeadLetterReason
-from schemas.limits import STOP_GRACE_S
+from schemas.limits import HEARTBEAT_S, STOP_GRACE_S
 from schemas.topics import INBOUND_MESSAGE, TOPICS
 
 log = structlog.get_logger()
@@ -41,6 +44,7 @@ log = structlog.get_logger()
 _CONNECTIONS: Final = 24
 _SUPERVISE_S: Final = 1.0
 _RESTART_S: Final = 1.0
+_HOLDER_DEAD_S: Final = 5 * HEARTBEAT_S
 
 
 class StartError(Exception):
@@ -99,6 +103,9 @@ class Worker:
                 return await add_dead_letters(connection, [(incoming, why)], attempts)
 
         self.relay.publish(await persist(self.rim, write))
+        event = read_event(AGENTS[record.topic].event, record.value)
+        if not isinstance(event, Unreadable):
+            await give_up(event, self.rim)
         log.warning("dead_letter", topic=record.topic, code=code, partition=record.partition, offset=record.offset)
 
     async def start(self) -> None:
@@ -161,6 +168,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(*TRANSIENT, asyncpg.PostgresError):
+            await sql.run.forget_process.run(self.pool, process_id=self.rim.process_id)
         await asyncio.gather(self.producer.stop(), self.fence.stop(), self.model.close())
         log.info("worker_stopped", duration_s=round(time.monotonic() - began, 2))
 
@@ -178,6 +187,14 @@ async def check_start(config: Config, pool: asyncpg.Pool) -> None:
     missing = await missing_topics(config, list(TOPICS))
     if missing:
         raise StartError(f"topics are missing: {', '.join(missing)}; run topics create")
+
+
+async def _alone(pool: asyncpg.Pool, worker_id: str) -> bool:
+    """Two members with one static id would fence each other for ever."""
+    claimed = await sql.run.claim_worker_id.value(
+        pool, process_id=worker_id, role="worker", version=__version__, dead_after_s=_HOLDER_DEAD_S
+    )
+    return claimed is not None
 
 
 def quiet_libraries() -> None:
@@ -198,10 +215,17 @@ async def run_worker(config: Config) -> int:
         raise StartError(f"DATABASE_URL: no connection ({type(error).__name__})") from None
     await check_start(config, pool)
     worker = Worker(config, pool)
+    if config.worker_id and not await _alone(pool, config.worker_id):
+        raise StartError(f"WORKER_ID: another live worker holds {config.worker_id}; give each worker its own")
     site = await serve_health(worker.health, config.worker_http_port) if config.worker_http_port is not None else None
-    await worker.start()
+    starting = asyncio.create_task(worker.start())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+    await asyncio.gather(starting, return_exceptions=stop.is_set())
     print(f"worker {worker.rim.process_id} is consuming", flush=True)  # noqa: T201 - the line that scripts wait for
-    await stop.wait()
+    await stopping
     await worker.stop()
     if site is not None:
         await site.cleanup()

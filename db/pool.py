@@ -43,7 +43,7 @@ async def connect(url: str, *, application: str = "draft-pipeline") -> asyncpg.C
 
 async def create_pool(url: str, *, size: int = POOL_SIZE_DEFAULT, application: str = "draft-pipeline") -> asyncpg.Pool:
     """A pool of at most `size` connections. Raises OSError or asyncpg.PostgresError when the server is away."""
-    pool = await asyncpg.create_pool(
+    pool: asyncpg.Pool = await asyncpg.create_pool(
         url,
         min_size=1,
         max_size=size,

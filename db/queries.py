@@ -32,6 +32,13 @@ class Query:
     async def row(self, connection: Executor, **given: Any) -> Record | None:
         return await connection.fetchrow(self.text, *self._bind(given))
 
+    async def one(self, connection: Executor, **given: Any) -> Record:
+        """The row that is always there. Raises LookupError when it is not."""
+        row = await self.row(connection, **given)
+        if row is None:
+            raise LookupError(self.name)
+        return row
+
     async def value(self, connection: Executor, **given: Any) -> Any:
         return await connection.fetchval(self.text, *self._bind(given))
 

@@ -61,7 +61,8 @@ _OUT_OF_OFFICE: Final = re.compile(
     r"|risposta automatica|fuori (?:sede|ufficio)|autorisposta|automatyczna odpowied[zź]|odpowied[zź] automatyczna"
     r"|poza biurem|autosvar\b|automatiskt svar|frånvaro|fravær|poissa *(?:$|:)|automaattinen vastaus"
     r"|automatická odpov[eě]"
-    r"|автоответ|автоматический ответ|otomatik yanıt|自動(?:応答|返信)|不在(?:通知|連絡)|自动(?:回复|答复)|자동 ?(?:회신|응답))"
+    r"|автоответ|автоматический ответ|otomatik yanıt|自動(?:応答|返信)|不在(?:通知|連絡)|自动(?:回复|答复)"
+    r"|자동 ?(?:회신|응답))"
 )
 _BOUNCE_SUBJECT: Final = re.compile(
     r"(?:\*\*|\[postmaster\] )?(?:undeliver(?:able|ed)\b|mail delivery (?:failed|failure|system error)|returned mail\b"
@@ -150,6 +151,8 @@ def machine_mail(
         return None  # a chat or text message
     lowered = {name.lower(): value for name, value in headers.items()} if headers else {}
     sender = from_address or lowered.get("from", "")
+    if sender and to_address and sender.strip().lower() == to_address.strip().lower():
+        return MachineSign.OWN_ADDRESS  # only a machine, or a forger, writes to us from the address it writes to
     return (
         (_from_sender(sender, own_addresses) if sender else None)
         or _from_header(lowered)

@@ -12,6 +12,7 @@ from agents.gates.reply_text import strip_quoted
 from schemas.codes import Channel
 
 OPT_OUT_CHARS_MAX: Final = 4_000
+KEYWORD_CLAUSES_MAX: Final = 3  # further down it is the footer of a letter
 GREETING_WORDS_MAX: Final = 4
 SIGNATURE_WORDS_MAX: Final = 12
 
@@ -21,8 +22,8 @@ _CLAUSE_END: Final = re.compile(r"[.!?;,:…]+(?:\s|$)|\s[-–—]\s")
 _SENTENCE_END: Final = re.compile(r"[.!?;\n…]+(?:\s+|$)|\n")
 # What stands right before the phrase and turns it round: "don't unsubscribe me", "why did you opt me out".
 _NOT_MEANT: Final = re.compile(
-    r"(?:\b(?:don'?t|do not|never|not|didn'?t|cannot|can'?t|nicht|não|niet|nie|did you|have you|you|they|who|i did"
-    r"|i have"
+    r"(?:\b(?:don'?t|do not|never|not|didn'?t|cannot|can'?t|nicht|não|niet|nie|did you|have you|you|they|who"
+    r"|i did|i have"
     r"|(?:i|we|they|he|she) (?:(?!you)\w+ ){0,2}to)"
     r"|\b(?:if|when|unless|before|wenn|falls|si|se|als|jeśli)\b[^,]{0,60})\s+$"
 )
@@ -43,13 +44,13 @@ def _asks(sentence: str) -> bool:
 
 
 def _is_keyword(reply: str, channel: Channel) -> bool:
-    """Whether the reply, or its first line, says nothing but a keyword and courtesies."""
+    """Whether the reply, or its beginning, says nothing but a keyword and courtesies."""
     clauses = [_without_courtesy(clause) for line in reply.splitlines() for clause in _CLAUSE_END.split(line)]
     said = [clause for clause in clauses if clause]
     if not said:
         return False
     first, rest = said[0], sum(len(clause.split()) for clause in said[1:])
-    if first in KEYWORDS:
+    if any(clause in KEYWORDS for clause in said[:KEYWORD_CLAUSES_MAX]):
         return True
     weak = first in WEAK_KEYWORDS or first in CHANNEL_KEYWORDS.get(channel, ())
     return weak and (rest == 0 or (_stands_alone(reply, first) and rest <= SIGNATURE_WORDS_MAX))

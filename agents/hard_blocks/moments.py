@@ -30,7 +30,8 @@ CENTURY: Final = 2_000
 _YEAR_FIRST: Final = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?!\d)")
 _NUMERIC: Final = re.compile(r"(\d{1,2})([./-])(\d{1,2})(?:\2(\d{4}|\d{2}))?(?![\d%])")
 _DAY_FIRST: Final = re.compile(
-    r"(\d{1,2})(?:st|nd|rd|th|er|º|ª|\.)?[\s-](?:of |de |d')?([^\W\d_]{3,12})\b\.?(?:,?[\s-](?:de |del )?(\d{4})(?!\d))?"
+    r"(\d{1,2})(?:st|nd|rd|th|er|º|ª|\.)?[\s-](?:of |de |d')?([^\W\d_]{3,12})\b\.?"
+    r"(?:,?[\s-](?:de |del )?(\d{4})(?!\d))?"
 )
 _MONTH_BEFORE: Final = re.compile(r"(?<![^\W\d_])([^\W\d_]{3,12})\.?\s(?:the )?$")
 _DAY_AFTER_MONTH: Final = re.compile(
@@ -42,7 +43,9 @@ _WEEKDAY_BEFORE: Final = re.compile(
     r"(?<![^\W\d_-])([^\W\d_]{2,13}(?:-feira)?)\.?,?\s(?:(?:the|den|dem|der|le|el|il|dia|op|de) )?$"
 )
 _WEEKDAY_AFTER: Final = re.compile(r",?\s?\(?([^\W\d_]{3,13}(?:-feira)?)\b")
-_BEFORE_DATE: Final = re.compile(r"(?<![^\W\d_])(?:am|vom|zum|dem|den|der|ab|seit|le|du|au|el|del|il|dal|dia|op|dnia),?\s$")
+_BEFORE_DATE: Final = re.compile(
+    r"(?<![^\W\d_])(?:am|vom|zum|dem|den|der|ab|seit|le|du|au|el|del|il|dal|dia|op|dnia),?\s$"
+)
 _BEFORE_DATE_ENGLISH: Final = re.compile(r"(?<![^\W\d_])(?:on|by|until|till|since|due|dated),?\s$")
 
 _NO_LETTER: Final = r"(?![^\W\d_])"
@@ -57,18 +60,20 @@ _LATER_HALF: Final = re.compile(rf"(?:[:.]\d\d)?\s?(?:-|to|bis|and|or|und|oder)\
 _LATER_WORD: Final = re.compile(r"\s?(?:-|to|bis|and|or|und|oder)\s?\d{1,2}(?:[:.]\d\d)?\s?uhr\b")
 _AT: Final = re.compile(r"(?<![^\W\d_])(?:at|um|gegen|à|vers|a las|a la|alle|às|ore|om|kl\.?)\s$")
 _HOUR_ENDS: Final = re.compile(
-    r"\s?(?:h|heures?|ore|uur|horas?)\b|\s?(?:$|[.,;!?)\n(]|-\s?\d|(?:on|or|and|to|tomorrow|today|next|this|your|my|our|am"
-    r"|oder|morgen|bis|le|el|il|[cemp]e?s?t|utc|gmt)\b)"
+    r"\s?(?:h|heures?|ore|uur|horas?)\b|\s?(?:$|[.,;!?)\n(]|-\s?\d"
+    r"|(?:on|or|and|to|tomorrow|today|next|this|your|my|our|am|oder|morgen|bis|le|el|il|[cemp]e?s?t|utc|gmt)\b)"
 )
 _ZONE: Final = re.compile(
-    rf"\s?[(,]?\s?(?:({'|'.join(sorted(OFFSETS, key=len, reverse=True))}|ET|PT|CT|MT)([+-]\d{{1,2}}(?::?\d\d)?)?(?![^\W_])"
-    r"|([+-]\d{2}:?\d{2})(?!\d)|([A-Z][A-Za-z]+/[A-Z][A-Za-z_/]+)|((?:[A-Z][a-z]+ ){1,3})[Tt]ime\b"
+    rf"\s?[(,]?\s?(?:({'|'.join(sorted(OFFSETS, key=len, reverse=True))}|ET|PT|CT"
+    rf"|MT)([+-]\d{{1,2}}(?::?\d\d)?)?(?![^\W_])"
+    r"|([A-Z][A-Za-z]+/[A-Z][A-Za-z_/]+)|((?:[A-Z][a-z]+ ){1,3})[Tt]ime\b"
     r"|(your (?:local )?time|local time|deiner zeit|ihrer zeit|votre heure|su hora)|(our time|my time|unserer zeit))"
 )
+_ISO_OFFSET: Final = re.compile(r"([+-]\d{2}:?\d{2})(?!\d)")
 _RANGE_TO: Final = re.compile(r"\s?(?:-|to|bis|until|till)\s?")
 _WORD: Final = re.compile(r"[^\W\d_]{4,}(?:[-'][^\W\d_]{4,})?")
 _WISH: Final = re.compile(
-    r"(?:happy|nice|great|good|lovely|wonderful|pleasant|your|the|schönen|guten|bon|bonne|buen|buon|buona|bom|boa|fijne"
+    r"(?:happy|nice|great|good|lovely|wonderful|pleasant|schönen|guten|bon|bonne|buen|buon|buona|bom|boa|fijne"
     r"|miłego)\s$"
 )
 _DAY_WORDS: Final = {**WEEKDAYS, **RELATIVE_DAYS, **CLOCK_WORDS}
@@ -86,7 +91,7 @@ def _valid(candidates: Iterable[tuple[int, int, int]]) -> Days:
 
 def _numeric_days(source: Source, start: int) -> tuple[int, int, Days] | None:
     found = _NUMERIC.match(source.lower, start)
-    if found is None:
+    if found is None or source.before(start, 1).isalnum():
         return None
     first, second, year = int(found[1]), int(found[3]), int(found[4] or 0)
     if not year:
@@ -147,7 +152,9 @@ def _clock(source: Source, start: int) -> tuple[int, int] | None:
         if half is None and word is None and "h" not in source.lower[start : found.end()]:
             later = _LATER_HALF.match(source.lower, found.end(1))
             half = later[1] if later else None
-            at = _AT.search(source.before(start, BEFORE_CHARS)) and (found[2] or _HOUR_ENDS.match(source.lower, found.end()))
+            at = _AT.search(source.before(start, BEFORE_CHARS)) and (
+                found[2] or _HOUR_ENDS.match(source.lower, found.end())
+            )
             if not (half or at or _LATER_WORD.match(source.lower, found.end())):
                 continue
         if half is not None and 1 <= hour <= NOON_H:
@@ -162,10 +169,10 @@ def _zone(source: Source, end: int) -> tuple[str, int]:
     found = _ZONE.match(source.text, end)
     if found is None:
         return "", end
-    name, offset, bare, region, city, lead, workspace = found.groups()
+    name, offset, region, city, lead, workspace = found.groups()
     if lead or workspace:
         return (LEAD_TIME if lead else WORKSPACE_TIME), found.end()
-    return (region or f"{name or city or ''}{offset or bare or ''}".strip()), found.end()
+    return (region or f"{name or city or ''}{offset or ''}".strip()), found.end()
 
 
 def read_time(source: Source, start: int) -> Claim | None:
@@ -174,7 +181,8 @@ def read_time(source: Source, start: int) -> Claim | None:
     if clock is None:
         return None
     minute, end = clock
-    zone, zone_end = _zone(source, end)
+    offset = _ISO_OFFSET.match(source.lower, end) if source.before(start, 1) == "t" else None
+    zone, zone_end = (f"UTC{offset[1]}", offset.end()) if offset else _zone(source, end)
     until = _RANGE_TO.match(source.lower, end) if not zone else None
     second = _clock(source, until.end()) if until is not None else None
     if second is not None:

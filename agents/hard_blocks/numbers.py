@@ -1,4 +1,5 @@
-"""Amounts of money and percentages, however they are written: "$1,000.00", "1000 USD" and "1.000,00 $" are one claim."""
+"""Amounts of money and percentages, however they are written: "$1,000.00", "1000 USD" and "1.000,00 $" are one"
+" claim."""
 
 import re
 from decimal import Decimal
@@ -22,20 +23,23 @@ _TO: Final = r"\s?(?:-|to|and|or|bis|und|oder|à|et|ou|a|y|o|e|do|i)\s?"
 _SYMBOL: Final = "[" + "".join(SYMBOLS) + "]"
 _SCALE: Final = rf"(?:[km](?![^\W\d_])|\s?(?:{_any(SCALES, 1)})(?![^\W\d_]))"
 NUMBER: Final = re.compile(_NUMBER)
+_SCALED: Final = re.compile(_SCALE)
 _BEFORE: Final = re.compile(
     rf"(?:(?<![^\W\d_])({'|'.join(DOLLARS)})?({_SYMBOL})|(?<![^\W\d_])({_any(CURRENCIES)})\.?)\s?"
-    rf"(?:{_NUMBER}{_SCALE}?{_TO}({_SYMBOL})?)?$"
+    rf"({_NUMBER}{_SCALE}?{_TO})?$"
 )
 _AFTER: Final = re.compile(
-    rf"({_SCALE})?(?:[.,]-+)?(?:{_TO}{_NUMBER}({_SCALE})?(?:[.,]-+)?)?\s?"
-    rf"(?:({'|'.join(DOLLARS)})?({_SYMBOL})|-?({_any(CURRENCIES)})(?![^\W\d_]))?"
+    rf"(?P<scale>{_SCALE})?(?:[.,]-+)?(?P<range>{_TO}{_NUMBER}(?P<range_scale>{_SCALE})?(?:[.,]-+)?)?\s?"
+    rf"(?:(?P<dollar>{'|'.join(DOLLARS)})?(?P<symbol>{_SYMBOL})|-?(?P<word>{_any(CURRENCIES)})(?![^\W\d_]))"
 )
 _PER: Final = re.compile(
-    r"\s?(?:/|per |pro |par |al |por |na |je |a )\s?(?:month|mo\b|year|yr\b|week|user|seat|person|head|monat|jahr|nutzer|mois|an\b"
+    r"\s?(?:/|per |pro |par |al |por |na |je |a )\s?(?:month|mo\b|year|yr\b|week|user|seat|person|head|monat|jahr"
+    r"|nutzer|mois|an\b"
     r"|mese|anno|mes\b|año|mês|ano\b|maand|jaar|miesiąc|rok\b)"
 )
 _PERCENT: Final = re.compile(
-    rf"(?:{_TO}{_NUMBER})?\s?(?:%|(?:percent|per cent|prozent|pour cent|por ciento|por cento|per cento|procent|procenta)\b)"
+    rf"(?P<range>{_TO}{_NUMBER})?\s?(?:%|(?:percent|per cent|prozent|pour cent|por ciento|por cento|per cento"
+    rf"|procent|procenta)\b)"
 )
 _IDIOM: Final = re.compile(r"\s(?:sure|certain|right|correct|happy|agree|understand|behind|committed|sicher)\b")
 _IN_WORDS: Final = re.compile(r"(?<![^\W\d_])(?:dollars?|euros?|pounds?|bucks|cents?|percent|per cent)(?![^\W\d_])")
@@ -44,7 +48,8 @@ WORDS_CHARS: Final = 80
 
 
 def number_key(written: str) -> str:
-    """`written` without separators: "1.000,00" and "1,000" give "1000". One separator before three digits groups them."""
+    """`written` without separators: "1.000,00" and "1,000" give "1000". One separator before three digits groups"
+    " them."""
     digits = written.replace(" ", "").replace("'", "")
     cut = max(digits.rfind("."), digits.rfind(","))
     whole, fraction = (digits[:cut], digits[cut + 1 :]) if cut >= 0 else (digits, "")
@@ -62,8 +67,8 @@ def _scaled(key: str, power: int) -> str:
     return f"{Decimal(key).scaleb(power).normalize():f}" if power else key
 
 
-def _power(scale: str | None) -> int:
-    return SCALES[scale.strip()] if scale else 0
+def _power(scale: re.Match[str] | None) -> int:
+    return SCALES[scale.group().strip()] if scale else 0
 
 
 def money_key(amount: str, currency: str) -> str:
@@ -74,28 +79,52 @@ def money_key(amount: str, currency: str) -> str:
 
 
 def read_amount(source: Source, start: int) -> Claim | None:
-    """The amount of money or the percentage whose first digit is at `start`."""
+    """The amount of money or the percentage whose first digit is at `start`. Each end of a range is a claim of its"
+    " own."""
     number = NUMBER.match(source.lower, start)
     if number is None:
         return None
     key, end = number_key(number.group()), number.end()
+    return (
+        _percentage(source, start, end, key)
+        or _symbol_before(source, start, end, key)
+        or _symbol_after(source, start, end, key)
+        or _rate(source, start, end, key)
+    )
+
+
+def _percentage(source: Source, start: int, end: int, key: str) -> Claim | None:
     percent = _PERCENT.match(source.lower, end)
-    if percent is not None:
-        idiom = key == "100" and _IDIOM.match(source.lower, percent.end())
-        return Claim(Rule.PERCENTAGE, start, percent.end(), "" if idiom else key)
+    if percent is None:
+        return None
+    idiom = key == "100" and _IDIOM.match(source.lower, percent.end())
+    return Claim(Rule.PERCENTAGE, start, end if percent["range"] else percent.end(), "" if idiom else key)
+
+
+def _symbol_before(source: Source, start: int, end: int, key: str) -> Claim | None:
     before = _BEFORE.search(source.before(start, BEFORE_CHARS)) if start else None
+    if before is None:
+        return None
+    dollar, symbol, word, is_second = before.groups()
+    scale = _SCALED.match(source.lower, end)
+    begin, end = start if is_second else start - len(before.group()), scale.end() if scale else end
+    return Claim(Rule.AMOUNT, begin, end, money_key(_scaled(key, _power(scale)), _currency(dollar, symbol, word)))
+
+
+def _symbol_after(source: Source, start: int, end: int, key: str) -> Claim | None:
     after = _AFTER.match(source.lower, end)
-    scale = _power((after.group(1) or (after.group(2) if after.group(4) or after.group(5) else None)) if after else None)
-    if before is not None:
-        currency = _currency(before.group(1), before.group(4) or before.group(2), before.group(3))
-        begin = start - len(before.group())
-        end = after.end(1) if after and after.group(1) else end
-        return Claim(Rule.AMOUNT, begin, end, money_key(_scaled(key, scale), currency))
-    if after is not None and (after.group(4) or after.group(5)):
-        currency = _currency(after.group(3), after.group(4), after.group(5))
-        return Claim(Rule.AMOUNT, start, after.end(), money_key(_scaled(key, scale), currency))
+    if after is None:
+        return None
+    power = SCALES[(after["scale"] or after["range_scale"]).strip()] if after["scale"] or after["range_scale"] else 0
+    currency = _currency(after["dollar"], after["symbol"], after["word"])
+    end = end if after["range"] else after.end()
+    return Claim(Rule.AMOUNT, start, end, money_key(_scaled(key, power), currency))
+
+
+def _rate(source: Source, start: int, end: int, key: str) -> Claim | None:
+    """ "49 per month": an amount that leaves its currency open."""
     rate = _PER.match(source.lower, end)
-    return Claim(Rule.AMOUNT, start, rate.end(), f"{key} ") if rate else None
+    return Claim(Rule.AMOUNT, start, rate.end(), money_key(key, "")) if rate else None
 
 
 def _currency(dollar: str | None, symbol: str | None, word: str | None) -> str:

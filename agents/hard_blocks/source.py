@@ -1,4 +1,5 @@
-"""A text prepared for reading, and what a reader finds in it. Everything keeps its place: spans stay true to the original."""
+"""A text prepared for reading, and what a reader finds in it. Everything keeps its place: spans stay true to the"
+" original."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ _ALIKE: Final = str.maketrans(
         **{chr(0xFF01 + i): chr(0x21 + i) for i in range(0x5E)},  # full-width forms
         **{chr(zero + i): str(i) for zero in (0x660, 0x6F0, 0x966, 0x9E6, 0xE50, 0x1D7CE) for i in range(10)},
         **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
-        **dict.fromkeys("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "),
+        **dict.fromkeys(
+            "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "
+        ),
         **dict.fromkeys("\u2018\u2019\u02bc\u0060\u00b4", "'"),
         "\u2024": ".",
         "\u2044": "/",
@@ -66,7 +69,9 @@ class Source:
 
 
 def blanked(text: str, claims: list[Claim]) -> str:
-    """`text` with the claims' places filled by a character that means nothing to any reader."""
+    """`text` with the places of the claims (in order) filled by a character that means nothing to any reader."""
+    pieces, position = [], 0
     for claim in claims:
-        text = f"{text[: claim.start]}{chr(0) * (claim.end - claim.start)}{text[claim.end :]}"
-    return text
+        pieces += [text[position : claim.start], "\0" * (claim.end - claim.start)]
+        position = claim.end
+    return "".join([*pieces, text[position:]])

@@ -9,6 +9,7 @@ from agents.hard_blocks.source import Claim, Source
 
 TOKEN_CHARS_MAX: Final = 40
 BEFORE_CHARS: Final = 40
+LINK_CHARS_MAX: Final = 2_048
 PHONE_DIGITS_MIN: Final = 7
 PHONE_DIGITS_MAX: Final = 15
 GROUPED_DIGITS_MAX: Final = 8
@@ -24,8 +25,10 @@ _DELIMITERS: Final = frozenset(" \t\n\r\x0b\x0c\x00<>\"'()[]{}|\\^*,;")
 _TRAILING: Final = ".,;:!?_~"
 _EMAIL: Final = re.compile(r"(?:mailto:)?([\w.%+-]+@[\w-]+(?:\.[\w-]+)+)(?:\?\S*)?")
 _HOST: Final = re.compile(
-    r"(?:www\.\S+|(?:[\w-]+\.)+(?:com|org|net|edu|gov|info|biz|io|ai|app|dev|co|uk|us|ca|au|eu|de|at|ch|fr|be|es|it|pt|br|nl|pl"
-    r"|se|no|dk|fi|cz|ru|jp|cn|in|mx|me|tv|ly|gl|cc|to|sh|link|shop|store|online|site|xyz|club|tech|cloud|page|top|blog|news)"
+    r"(?:www\.\S+|(?:[\w-]+\.)+(?:com|org|net|edu|gov|info|biz|io|ai|app|dev|co|uk|us|ca|au|eu|de|at|ch|fr|be|es|it"
+    r"|pt|br|nl|pl"
+    r"|se|no|dk|fi|cz|ru|jp|cn|in|mx|me|tv|ly|gl|cc|to|sh|link|shop|store|online|site|xyz|club|tech|cloud|page|top"
+    r"|blog|news)"
     r"(?:[:/?#]\S*)?|(?:\d{1,3}\.){3}\d{1,3}(?:[:/]\S*)?)"
 )
 _WEB: Final = re.compile(r"(?:https?://)?(?:www\.)?([^/?#]+)(.*)", re.IGNORECASE | re.DOTALL)
@@ -33,13 +36,18 @@ _WEB: Final = re.compile(r"(?:https?://)?(?:www\.)?([^/?#]+)(.*)", re.IGNORECASE
 _PHONE: Final = re.compile(r"\d(?:[ ().\-/]{0,3}\d){6,23}(?!\d)")
 _PHONE_PREFIX: Final = re.compile(r"[+(]{1,2}$")
 _LABEL: Final = re.compile(
-    r"(?:order|ticket|case|invoice|reference|ref|booking|confirmation|reservation|policy|account|customer|contract|tracking"
-    r"|claim|flight|member(?:ship)?|serial|pin|code|id|bestell\w*|auftrags?\w*|rechnungs?\w*|vertrags?\w*|kunden\w*|vorgangs?\w*"
-    r"|commande|facture|référence|dossier|pedido|factura|referencia|ordine|fattura|pratica|encomenda|fatura|bestelling|factuur"
-    r"|zamówieni\w+|faktur\w+|numer)\s?(?:no\.?|nr\.?|number|num|id|n[°ºo]\.?|code)?\s?(?:is|lautet|est|es|:)?\s?[:#]?\s?$"
+    r"(?:order|ticket|case|invoice|reference|ref|booking|confirmation|reservation|policy|account|customer|contract"
+    r"|tracking"
+    r"|claim|flight|member(?:ship)?|serial|pin|code|id|bestell\w*|auftrags?\w*|rechnungs?\w*|vertrags?\w*|kunden\w*"
+    r"|vorgangs?\w*"
+    r"|commande|facture|référence|dossier|pedido|factura|referencia|ordine|fattura|pratica|encomenda|fatura"
+    r"|bestelling|factuur"
+    r"|zamówieni\w+|faktur\w+|numer)\s?(?:no\.?|nr\.?|number|num|id|n[°ºo]\.?|code)?\s?(?:is|lautet|est|es"
+    r"|:)?\s?[:#]?\s?$"
 )
 _UNIT: Final = re.compile(
-    r"\d+(?:st|nd|rd|th|am|pm|h|min|s|ms|x|k|kg|g|mg|km|m|cm|mm|ml|l|gb|mb|tb|kb|mbps|gbps|hz|mhz|ghz|px|pt|w|kw|kwh|v|d|p|er|e"
+    r"\d+(?:st|nd|rd|th|am|pm|h|min|s|ms|x|k|kg|g|mg|km|m|cm|mm|ml|l|gb|mb|tb|kb|mbps|gbps|hz|mhz|ghz|px|pt|w|kw|kwh"
+    r"|v|d|p|er|e"
     r"|eme|ème|bit|fps|mah)"
 )
 _RANGE: Final = re.compile(r"\d{1,4}-\d{1,4}")
@@ -67,7 +75,7 @@ def links_and_emails(source: Source) -> list[Claim]:
         while end < len(source.text) and source.text[end] not in _DELIMITERS:
             end += 1
         done = end
-        token = source.text[start:end].rstrip(_TRAILING)
+        token = source.text[start : min(end, start + LINK_CHARS_MAX)].rstrip(_TRAILING)
         email = _EMAIL.fullmatch(token)
         if email is not None:
             claims.append(Claim(Rule.EMAIL, start, start + len(token), email[1].lower()))
@@ -79,7 +87,11 @@ def links_and_emails(source: Source) -> list[Claim]:
 def read_phone(source: Source, start: int) -> Claim | None:
     """The phone or other long number at `start`. Digits grouped as a quantity ("1.000.000") are none."""
     found = _PHONE.match(source.lower, start)
-    if found is None or (start and (source.lower[start - 1].isalnum() or source.lower[start - 1] in "-_")):
+    if (
+        found is None
+        or _RANGE.fullmatch(found.group())
+        or (start and (source.lower[start - 1].isalnum() or source.lower[start - 1] in "-_"))
+    ):
         return None
     written, digits = found.group(), digits_of(found.group())
     prefix = _PHONE_PREFIX.search(source.before(start, 2))

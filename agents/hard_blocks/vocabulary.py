@@ -56,13 +56,31 @@ RELATIVE_DAYS: Final = {
     **dict.fromkeys("tomorrow morgen demain mañana domani amanhã jutro".split(), 1),
     **dict.fromkeys("übermorgen après-demain overmorgen pojutrze".split(), 2),
 }
-CLOCK_WORDS: Final = {"noon": 720, "midday": 720, "midnight": 0, "mittags": 720, "mitternacht": 0, "midi": 720, "minuit": 0}
+CLOCK_WORDS: Final = {
+    "noon": 720,
+    "midday": 720,
+    "midnight": 0,
+    "mittags": 720,
+    "mitternacht": 0,
+    "midi": 720,
+    "minuit": 0,
+}
 
 SYMBOLS: Final = {
     "$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB", "₺": "TRY", "₩": "KRW", "₴": "UAH",
     "₪": "ILS", "฿": "THB", "₫": "VND", "₦": "NGN", "₱": "PHP", "₿": "BTC",
 }  # fmt: skip
-DOLLARS: Final = {"us": "USD", "a": "AUD", "au": "AUD", "c": "CAD", "ca": "CAD", "nz": "NZD", "hk": "HKD", "s": "SGD", "r": "BRL"}
+DOLLARS: Final = {
+    "us": "USD",
+    "a": "AUD",
+    "au": "AUD",
+    "c": "CAD",
+    "ca": "CAD",
+    "nz": "NZD",
+    "hk": "HKD",
+    "s": "SGD",
+    "r": "BRL",
+}
 CURRENCIES: Final = {
     **{code.lower(): code for code in "USD EUR GBP JPY INR RUB TRY KRW UAH ILS THB VND CHF SEK NOK DKK PLN CZK HUF RON"
        " BGN AUD CAD NZD HKD SGD CNY BRL MXN ZAR AED SAR BTC ETH".split()},

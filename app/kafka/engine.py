@@ -151,7 +151,7 @@ class Engine:
             topic_disable_leader=True,
             topic_allow_declare=False,
             consumer_auto_offset_reset="earliest",
-            consumer_group_instance_id=f"{self._config.worker_id}-{self.topic}" if self._config.worker_id else "",
+            consumer_group_instance_id=f"{self._config.worker_id}-{self.topic}" if self._config.worker_id else None,
             consumer_max_fetch_size=_FETCH_BYTES_MAX,
             broker_session_timeout=SESSION_TIMEOUT_S,
             broker_heartbeat_interval=SESSION_TIMEOUT_S / 3,

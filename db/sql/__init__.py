@@ -9,5 +9,7 @@ outbox = Queries("outbox")
 draft = Queries("draft")
 delivery = Queries("delivery")
 review = Queries("review")
+admin = Queries("admin")
+ops = Queries("ops")
 
-__all__ = ["Query", "delivery", "draft", "ingest", "model_call", "outbox", "review", "run"]
+__all__ = ["Query", "admin", "delivery", "draft", "ingest", "model_call", "ops", "outbox", "review", "run"]

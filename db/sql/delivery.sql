@@ -17,7 +17,7 @@ SELECT erased_at IS NOT NULL AS erased FROM lead WHERE workspace_id = $1 AND lea
 
 -- name: send_standing(draft_id)
 -- Whatever could stand against this send, as it is now; read after the lead's row is locked.
-SELECT d.status AS draft_status, d.mode, d.auto_send_confidence, d.content_sha256 AS draft_sha256, d.outcome_sequence,
+SELECT now() AS now, d.status AS draft_status, d.mode, d.auto_send_confidence, d.content_sha256 AS draft_sha256, d.outcome_sequence,
        d.auto_send_revision_applied, d.policy_revision, d.run_id, d.campaign_id, d.trigger_ingest_seq, d.recipient,
        m.message_id AS provider_in_reply_to, m.subject, m.headers, m.received_at, m.traceparent,
        coalesce(c.mode, w.default_mode) AS mode_now, s.channels, s.auto_replies_per_hour_max,

@@ -92,6 +92,26 @@ WITH admitted AS (
 )
 UPDATE message SET disposition = $4 WHERE workspace_id = $2 AND message_id = $3 AND disposition = 'waiting';
 
+-- name: copy_artifacts(run_id, retry_of)
+-- A retried run begins with what the failed one already had.
+INSERT INTO draft_pipeline_artifact (id, run_id, stage, iteration, prompt_key, input_sha256, model, payload, text,
+                                     input_tokens, output_tokens, latency_ms, created_at)
+SELECT md5($1::uuid::text || a.id::text)::uuid, $1, a.stage, a.iteration, a.prompt_key, a.input_sha256, a.model, a.payload, a.text,
+       a.input_tokens, a.output_tokens, a.latency_ms, a.created_at
+FROM draft_pipeline_artifact a WHERE a.run_id = $2 AND a.iteration = 0 AND a.stage <> 'final_draft'
+ON CONFLICT DO NOTHING;
+
+-- name: claim_worker_id(process_id, role, version, dead_after_s)
+-- One live holder of a static id: a second one finds the row fresh and gets no row back.
+INSERT INTO process_heartbeat AS h (process_id, role, version) VALUES ($1, $2, $3)
+ON CONFLICT (process_id) DO UPDATE SET started_at = now(), beat_at = now(), version = excluded.version
+WHERE h.beat_at < now() - make_interval(secs => $4)
+RETURNING process_id;
+
+-- name: forget_process(process_id)
+-- A process that ends orderly leaves at once.
+DELETE FROM process_heartbeat WHERE process_id = $1;
+
 -- name: take_lease_if_free(run_id, owner, lease_s, phase)
 -- Epoch + 1 on every taking: what an earlier holder still writes is refused.
 UPDATE draft_pipeline_run

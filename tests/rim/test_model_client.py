@@ -82,12 +82,27 @@ async def test_faults_get_their_word(
         assert result.retryable
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 422, 302, 307])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 422])
 async def test_bad_requests_are_not_retried(status: int) -> None:
-    """A request that the server does not take, and a redirect, fail for good."""
+    """A request that the server does not take fails for good."""
     result = await answered_with({"error": {"message": "no", "code": "x"}}, status=status)
     assert isinstance(result, Failed)
     assert (result.code, result.retryable) == (f"http_{status}", False)
+
+
+async def test_redirects_are_not_followed() -> None:
+    """A server cannot send the prompt on to another address."""
+    paths: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        paths.append(request.path)
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    async with serving(handler) as url:
+        result = await call(url)
+    assert isinstance(result, Failed)
+    assert (result.code, result.retryable) == ("http_307", False)
+    assert paths == ["/v1/responses"]
 
 
 @pytest.mark.parametrize("status", [408, 409, 500, 502, 504, 529])

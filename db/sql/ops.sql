@@ -1,0 +1,162 @@
+-- name: left_to_do()
+-- What waits in the outbox, what runs and what is due. A send that is delayed on purpose is not yet due; one that is
+-- tried again is.
+SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL AND conversation IS NOT NULL) AS waiting_requests,
+       (SELECT count(*) FROM outbox WHERE published_at IS NULL AND conversation IS NULL) AS unpublished_events,
+       (SELECT count(*) FROM message WHERE disposition = 'waiting') AS waiting_messages,
+       (SELECT count(*) FROM draft_pipeline_run WHERE status = 'RUNNING') AS running_runs,
+       (SELECT count(*) FROM delivery WHERE status = 'claimed' OR (status = 'scheduled' AND scheduled_for <= now()))
+           AS due_sends;
+
+-- name: effective_switches()
+-- Every switch with what the environments of living processes say.
+SELECT k.name, k.disabled, k.reason, k.changed_by, k.changed_at,
+       coalesce((SELECT array_agg(h.process_id ORDER BY h.process_id) FROM process_heartbeat h
+                 WHERE h.beat_at > now() - interval '10 seconds' AND (h.switches ->> k.name) = 'true'), '{}') AS off_in
+FROM kill_switch k ORDER BY k.name;
+
+-- name: runs_recent(workspace_id, status, limit)
+-- Runs, newest first.
+SELECT r.id, r.workspace_id, r.lead_id, r.channel, r.status, r.phase, r.reason, r.attempt, r.draft_id, r.created_at,
+       r.finished_at, d.auto_send_action AS action, d.auto_send_confidence AS confidence
+FROM draft_pipeline_run r LEFT JOIN ai_draft d ON d.id = r.draft_id
+WHERE ($1::text IS NULL OR r.workspace_id = $1) AND ($2::text IS NULL OR r.status = $2)
+ORDER BY r.created_at DESC LIMIT $3;
+
+-- name: run_counts(workspace_id)
+-- Runs by status.
+SELECT status, count(*) AS runs FROM draft_pipeline_run
+WHERE $1::text IS NULL OR workspace_id = $1 GROUP BY status ORDER BY status;
+
+-- name: run_by_id(run_id)
+-- One run.
+SELECT * FROM draft_pipeline_run WHERE id = $1;
+
+-- name: lock_run(run_id)
+-- A run that somebody is about to try again, with whether its revision was settled and its newest attempt.
+SELECT r.*, d.revision_outcome, d.auto_send_action, d.status AS draft_status,
+       (SELECT max(n.attempt) FROM draft_pipeline_run n WHERE n.workspace_id = r.workspace_id
+        AND n.trigger_message_id = r.trigger_message_id AND n.channel = r.channel) AS attempt_newest,
+       m.id IS NOT NULL AS has_message, m.traceparent AS message_traceparent, m.received_at
+FROM draft_pipeline_run r
+LEFT JOIN ai_draft d ON d.id = r.draft_id
+LEFT JOIN message m ON m.workspace_id = r.workspace_id AND m.message_id = r.trigger_message_id
+WHERE r.id = $1 FOR UPDATE OF r;
+
+-- name: result_exists(draft_id)
+-- Whether a revision-result of this draft stands in the outbox.
+SELECT EXISTS (SELECT 1 FROM outbox WHERE topic = 'revision-result' AND event_id = $1);
+
+-- name: draft_explained(draft_id)
+-- A draft with the run, policy and message behind it.
+SELECT d.*, r.status AS run_status, r.phase, r.reason AS run_reason, r.attempt, r.retry_of, r.created_at AS run_created_at,
+       r.finished_at, m.disposition, m.received_at, m.ingested_at, p.scope AS policy_scope, p.rules AS policy_rules,
+       p.booking_threshold, p.created_by AS policy_by, p.reason AS policy_reason, w.name AS workspace_name
+FROM ai_draft d JOIN workspace w ON w.id = d.workspace_id
+LEFT JOIN draft_pipeline_run r ON r.id = d.run_id
+LEFT JOIN message m ON m.workspace_id = d.workspace_id AND m.message_id = d.trigger_message_id
+LEFT JOIN confidence_policy_revision p ON p.revision = d.policy_revision
+WHERE d.id = $1;
+
+-- name: snapshot_of_run(run_id)
+-- What a run pinned when it started.
+SELECT snapshot FROM draft_run_context WHERE run_id = $1;
+
+-- name: artifacts_explained(run_id)
+-- The artifacts of a run with their answers.
+SELECT stage, iteration, prompt_key, model, payload, text, input_sha256, input_tokens, output_tokens, latency_ms,
+       created_at
+FROM draft_pipeline_artifact WHERE run_id = $1 ORDER BY created_at, iteration;
+
+-- name: calls_of_draft(draft_id)
+-- Every model call for a draft, over all its runs.
+SELECT run_id, stage, iteration, attempt, status, failure, model, effort, input_tokens, output_tokens, latency_ms,
+       cost_usd, started_at
+FROM model_call WHERE draft_id = $1 ORDER BY started_at, attempt;
+
+-- name: claims_of_draft(draft_id)
+-- Who had the right to do what.
+SELECT purpose, claimed_by, claimed_at, settled_at, outcome FROM draft_claim WHERE draft_id = $1 ORDER BY claimed_at;
+
+-- name: deliveries_of_draft(draft_id)
+-- Every attempt to hand the draft to its channel.
+SELECT id, status, reason, automatic, delayed, attempts, scheduled_for, claimed_at, finished_at, provider_message_id,
+       approved_by, approved_via, edited, confirmed_by
+FROM delivery WHERE draft_id = $1 ORDER BY created_at;
+
+-- name: reviews_of_draft(draft_id)
+-- What a person was asked, and did.
+SELECT q.reason, q.status, q.created_at, q.expires_at, q.closed_at, q.slack_ts IS NOT NULL AS on_slack,
+       (SELECT jsonb_agg(jsonb_build_object('actor', a.actor, 'via', a.via, 'action', a.action, 'result', a.result,
+                         'at', a.created_at) ORDER BY a.created_at)
+        FROM review_action a WHERE a.draft_id = q.draft_id) AS actions
+FROM review_request q WHERE q.draft_id = $1;
+
+-- name: meeting_of_draft(draft_id)
+-- The overseer's word.
+SELECT decision, reason, created_at FROM meeting_overseer_decision WHERE draft_id = $1;
+
+-- name: outcomes_by_workspace(workspace_ids)
+-- What became of every inbound message of these workspaces, in one word each, with figures of its draft.
+SELECT m.workspace_id, m.message_id, m.disposition, m.direction, d.id AS draft_id, d.status AS draft_status,
+       d.auto_send_action AS action, d.auto_send_reason AS reason, d.revision_outcome, d.hard_blocks, d.mode,
+       d.auto_send_original_confidence::float8 AS before, d.auto_send_confidence::float8 AS after,
+       d.auto_send_revision_applied AS revised, r.status AS run_status,
+       extract(epoch FROM coalesce(x.finished_at, r.finished_at) - m.ingested_at)::float8 AS latency_s
+FROM message m
+LEFT JOIN ai_draft d ON d.workspace_id = m.workspace_id AND d.trigger_message_id = m.message_id
+LEFT JOIN draft_pipeline_run r ON r.id = d.run_id
+LEFT JOIN delivery x ON x.draft_id = d.id AND x.status = 'sent'
+WHERE m.workspace_id = ANY ($1::text[]) AND m.source IS DISTINCT FROM 'draft-pipeline' ORDER BY m.ingest_seq;
+
+-- name: spent_by_workspace(workspace_ids)
+-- Calls, tokens and cost.
+SELECT workspace_id, count(*) AS calls, coalesce(sum(input_tokens), 0)::bigint AS input_tokens,
+       coalesce(sum(output_tokens), 0)::bigint AS output_tokens, sum(cost_usd)::float8 AS cost_usd
+FROM model_call WHERE workspace_id = ANY ($1::text[]) GROUP BY workspace_id ORDER BY workspace_id;
+
+-- name: add_slot(workspace_id, starts_at, ends_at)
+-- A free appointment; one that exists stays.
+INSERT INTO availability_slot (workspace_id, starts_at, ends_at, source) VALUES ($1, $2, $3, 'cli')
+ON CONFLICT DO NOTHING;
+
+-- name: add_knowledge(workspace_id, title, text, verified)
+-- A knowledge entry; the same title again replaces its text.
+INSERT INTO knowledge_entry (workspace_id, title, text, source, verified) VALUES ($1, $2, $3, 'cli', $4)
+ON CONFLICT (workspace_id, source, title) DO UPDATE
+SET text = excluded.text, verified = excluded.verified, updated_at = now();
+
+-- name: columns_of(schema)
+-- Every column of a schema's tables: type, nullability, default.
+SELECT c.relname AS table, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS required,
+       pg_get_expr(d.adbin, d.adrelid) AS default
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE n.nspname = $1 AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1, a.attname;
+
+-- name: constraints_of(schema)
+-- Every constraint: checks, keys, foreign keys.
+SELECT c.relname AS table, k.conname AS name, pg_get_constraintdef(k.oid) AS definition
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND k.contype <> 'n' ORDER BY 1, 2;
+
+-- name: indexes_of(schema)
+-- Every index, and whether it may be used.
+SELECT t.relname AS table, c.relname AS name, pg_get_indexdef(i.indexrelid) AS definition, i.indisvalid AS valid
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 ORDER BY 1, 2;
+
+-- name: triggers_of(schema)
+-- Every trigger of ours, and whether it fires.
+SELECT c.relname AS table, t.tgname AS name, t.tgenabled <> 'D' AS enabled
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND NOT t.tgisinternal ORDER BY 1, 2;
+
+-- name: living_processes()
+-- Processes whose heart beat lately.
+SELECT process_id, role, version, started_at, extract(epoch FROM now() - beat_at)::float8 AS age_s, switches
+FROM process_heartbeat WHERE beat_at > now() - interval '10 seconds' ORDER BY role, process_id;
+
+-- name: subjects_of_action(action)
+-- What an action was done to.
+SELECT DISTINCT subject FROM admin_audit WHERE action = $1;

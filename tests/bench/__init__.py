@@ -1,0 +1,1 @@
+"""What the pipeline costs, as ratios to something bare, both sides in one run: `python -m tests.bench`."""

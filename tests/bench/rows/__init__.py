@@ -1,0 +1,1 @@
+"""One module a row of the table. Each has `measure(quick)`: the figures, or BenchError."""

@@ -1,0 +1,97 @@
+"""Records for `inbound-message`: made up, or real ones from the shared data, with markers that must never leak."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+DATA = Path(
+    os.environ.get("DRAFT_PIPELINE_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data"
+).resolve()
+
+_numbers = itertools.count(1)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A tenant as a story needs it; `settings` are columns of `workspace_settings`."""
+
+    id: str
+    mode: str = "AI_AUTO_SEND"
+    settings: dict[str, Any] = field(default_factory=dict)
+    campaigns: dict[str, str] = field(default_factory=dict)
+    channels: dict[str, dict[str, Any]] | None = None
+
+
+def now() -> str:
+    """The time of producing."""
+    return datetime.now(UTC).isoformat()
+
+
+def row(workspace: str, lead: str, body: str, **fields: Any) -> Row:
+    """One inbound message, on chat unless said otherwise, with an id of its own."""
+    made = {
+        "schema_version": 1,
+        "message_id": f"m-{workspace}-{next(_numbers)}",
+        "workspace_id": workspace,
+        "lead_id": lead,
+        "channel": "chat",
+        "received_at": now(),
+        "body": body,
+    }
+    return made | fields
+
+
+def real_rows(name: str, count: int | None = None, *, workspace: str | None = None) -> list[Row]:
+    """The first `count` messages of a shared file, as if received now."""
+    lines = (DATA / f"{name}.jsonl").read_text().splitlines()[:count]
+    rows = [json.loads(line) | {"received_at": now()} for line in lines]
+    return [each | {"workspace_id": workspace} for each in rows] if workspace else rows
+
+
+def planted(rows: Iterable[Row]) -> list[Row]:
+    """Rows whose texts, names and addresses all carry the marker of the row."""
+    return [_plant(each, f"zqx{number:06d}") for number, each in enumerate(rows)]
+
+
+def _plant(each: Row, mark: str) -> Row:
+    return each | {
+        "body": f"{each['body']} {mark}body",
+        "subject": f"{mark}subject",
+        "from_address": f"{mark}from@example.net",
+        "to_address": f"{mark}to@example.com",
+        "headers": {"X-Note": f"{mark}header"},
+        "lead": {
+            "name": f"{mark}name Smith",
+            "email": f"{mark}mail@example.net",
+            "phone": f"{mark}phone",
+            "timezone": "Europe/Berlin",
+            "locale": "en",
+        },
+    }
+
+
+PLANTED = b"zqx0"
+
+
+def value_of(each: Row | bytes | None) -> bytes | None:
+    """A row as a producer would send it; bytes and null as they are."""
+    return json.dumps(each).encode() if isinstance(each, dict) else each
+
+
+def key_of(each: Row | bytes | None) -> bytes | None:
+    """The lead's id, where there is one."""
+    lead = each.get("lead_id") if isinstance(each, dict) else None
+    return lead.encode("utf-8", "surrogatepass") if isinstance(lead, str) else None
+
+
+def conversations(rows: Sequence[Row]) -> set[tuple[str, str, str, str]]:
+    """Workspace, lead, channel and thread of each row, once."""
+    return {(each["workspace_id"], each["lead_id"], each["channel"], each.get("thread_id") or "") for each in rows}
