@@ -9,15 +9,16 @@ import random
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
 from agents.errors import UnusableAnswer
+from agents.hard_blocks import ContextClaims
 from agents.ports import Answered, CallIdentity, Failed, ModelResult, Refused, Unusable, Usage
 from agents.prompting import ask_sha256
 from agents.rim import Interrupted, Lease, Rim
-from agents.stages import STAGES
+from agents.stages import DRAFT_ORDER, STAGES, next_draft_stage
 from agents.state import Ask, RunState
 from db import sql
 from db.artifact import storable_payload, storable_text
@@ -58,9 +59,44 @@ class Totals:
         self.cost_usd = (self.cost_usd or 0.0) + (usage.cost_usd or 0.0) if known else None
 
 
+@dataclass(frozen=True)
+class NextCall:
+    """The first attempt of the next draft stage, recorded together with what came before it: one round trip less."""
+
+    ask: Ask
+    choice: ModelChoice
+    call: uuid.UUID
+    input_sha256: str
+
+    def columns(self) -> dict[str, Any]:
+        return {
+            "next_id": self.call,
+            "next_stage": self.ask.stage.value,
+            "next_model": self.choice.model,
+            "next_effort": self.choice.effort,
+            "next_input_sha256": self.input_sha256,
+        }
+
+
+NO_NEXT_CALL: Final[dict[str, Any]] = dict.fromkeys(
+    ("next_id", "next_stage", "next_model", "next_effort", "next_input_sha256")
+)
+
+
+def next_call(state: RunState, done: frozenset[Stage], known_models: frozenset[str]) -> NextCall | None:
+    """The call that follows in the draft, None after the last; with a budget each call is looked at by itself."""
+    stage = next_draft_stage(state, done)
+    if stage is None or state.snapshot.settings.monthly_budget_usd is not None:
+        return None
+    ask = STAGES[stage].ask(state)
+    choice = model_choice(state.snapshot.settings, stage, known_models)
+    call = call_id(state.snapshot.run_id, stage, ask.iteration, 1)
+    return NextCall(ask, choice, call, ask_sha256(ask, choice.model, choice.effort))
+
+
 @dataclass
 class ActiveRun:
-    """A run in the hands of this task. `state` is what its recorded answers fold to."""
+    """A run in the hands of this task. `state` is what the recorded answers fold to; `next_call` is recorded."""
 
     rim: Rim
     lease: Lease
@@ -71,6 +107,8 @@ class ActiveRun:
     attempts: dict[tuple[str, int], int] = field(default_factory=dict)
     spent_attempts: dict[tuple[str, int], int] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
+    next_call: NextCall | None = None
+    claims: ContextClaims | None = None
     source: str = "pipeline"
 
     @property
@@ -95,7 +133,7 @@ async def ask_stage(run: ActiveRun, stage: Stage) -> None:
     key, code = (stage.value, ask.iteration), "no_attempt_left"
     while run.spent_attempts.get(key, 0) < STAGE_ATTEMPTS_MAX:
         choice = await _affordable(run, ask)
-        await run.lease.guard(run.rim.model.available(choice.model))
+        await wait_for_model(run, choice.model)
         result, used = await _one_call(run, ask, choice, revision=False)
         if isinstance(result, Answered):
             return
@@ -121,7 +159,7 @@ async def ask_once(run: ActiveRun, stage: Stage, deadline: float) -> None:
         choice = choice_for(run, stage)
         async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
             await _affordable(run, ask)
-            await run.lease.guard(run.rim.model.available(choice.model))
+            await wait_for_model(run, choice.model)
         result, _ = await _one_call(run, ask, choice, revision=True, timeout_s=deadline - time.monotonic())
         match result:
             case Answered():
@@ -134,6 +172,13 @@ async def ask_once(run: ActiveRun, stage: Stage, deadline: float) -> None:
                 raise TimeoutError
             case _:
                 raise StageFailed(stage, result.code)
+
+
+async def wait_for_model(run: ActiveRun, model: str) -> None:
+    """Work waits before its next call while the model is down; nothing is failed for it."""
+    run.lease.check()
+    if run.rim.model.is_down(model):
+        await run.lease.guard(run.rim.model.available(model))
 
 
 async def _affordable(run: ActiveRun, ask: Ask) -> ModelChoice:
@@ -175,8 +220,9 @@ async def _one_call(
         except UnusableAnswer as unusable:
             result = Unusable(unusable.code, result.usage)
         else:
-            await _settle_answer(run, ask, choice, call, input_sha256, result)
-            run.state = state
+            following = None if revision else next_call(state, _done_after(ask.stage), run.rim.model.known_models)
+            await _settle_answer(run, ask, choice, call, input_sha256, result, following)
+            run.state, run.next_call = state, following
             return result, True
     outage = isinstance(result, Failed | Refused) and run.rim.model.is_down(choice.model)
     status = {Unusable: "unusable", Failed: "failed", Refused: "refused"}[type(result)]
@@ -184,9 +230,18 @@ async def _one_call(
     return result, not outage
 
 
+def _done_after(stage: Stage) -> frozenset[Stage]:
+    """Draft stages run in order, so those before `stage` are done when it is."""
+    return frozenset(DRAFT_ORDER[: DRAFT_ORDER.index(stage) + 1])
+
+
 async def _record(run: ActiveRun, ask: Ask, choice: ModelChoice, *, revision: bool) -> tuple[uuid.UUID, str]:
     """Write the call before it is made. Raises Interrupted when the run is not ours any more, else CallNotAllowed."""
     key = (ask.stage.value, ask.iteration)
+    recorded_before, run.next_call = run.next_call, None
+    if recorded_before is not None and recorded_before.ask == ask and recorded_before.choice == choice:
+        run.attempts[key] = 1
+        return recorded_before.call, recorded_before.input_sha256
     attempt = run.attempts[key] = run.attempts.get(key, 0) + 1
     call = call_id(run.run_id, ask.stage, ask.iteration, attempt)
     input_sha256 = ask_sha256(ask, choice.model, choice.effort)
@@ -219,7 +274,13 @@ async def _record(run: ActiveRun, ask: Ask, choice: ModelChoice, *, revision: bo
 
 
 async def _settle_answer(
-    run: ActiveRun, ask: Ask, choice: ModelChoice, call: uuid.UUID, input_sha256: str, result: Answered
+    run: ActiveRun,
+    ask: Ask,
+    choice: ModelChoice,
+    call: uuid.UUID,
+    input_sha256: str,
+    result: Answered,
+    following: NextCall | None,
 ) -> None:
     answer = result.answer.model_dump(mode="json")
     text = answer.get("text")
@@ -244,6 +305,7 @@ async def _settle_answer(
         model=choice.model,
         payload=payload,
         text=storable_text(text) if isinstance(text, str) else None,
+        **(following.columns() if following is not None else NO_NEXT_CALL),
     )
     run.rim.crash_point("call.settled")
     if stored is None:

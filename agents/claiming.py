@@ -84,10 +84,19 @@ async def _standing(rim: Rim, draft_id: uuid.UUID, purpose: str) -> Claim:
     return HeldElsewhere(row["lease_s"]) if row["lease_s"] > 0 else NotAllowed()
 
 
+async def _after_the_doubt(rim: Rim, draft_id: uuid.UUID, purpose: str) -> asyncpg.Record | None:
+    """The claim as it is once the transaction in doubt has ended: its row locks are waited for first, since a COMMIT
+    may still be on its way."""
+    async with transaction(rim.pool) as connection:
+        await sql.draft.lock_draft.row(connection, draft_id=draft_id)
+        await sql.delivery.lock_deliveries_of_draft.run(connection, draft_id=draft_id)
+        return await sql.draft.claim_standing.row(connection, draft_id=draft_id, purpose=purpose)
+
+
 async def _read_back(rim: Rim, draft_id: uuid.UUID, purpose: str, token: uuid.UUID, error: str) -> Claim:
     for failures in range(1, READ_BACKS_MAX + 1):
         try:
-            row = await sql.draft.claim_standing.row(rim.pool, draft_id=draft_id, purpose=purpose)
+            row = await _after_the_doubt(rim, draft_id, purpose)
         except (*TRANSIENT, asyncpg.PostgresError):
             await rim.wait(backoff_s(failures))
             continue

@@ -13,13 +13,14 @@ import structlog
 
 from agents.claiming import Ours, Settled, WriteFailed, claim
 from agents.ingest import add_event
-from agents.outcomes import draft_outcome, sha256_of
+from agents.outcomes import draft_outcome, envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.ports import ChannelAdapter, Outgoing, SendRefused, SendResult, SendUnknown, Sent
 from agents.rim import OutboxRow, Rim
 from db import sql
 from db.pool import Connection, transaction
 from schemas.codes import Action, DecidedBy, DeliveryStatus, DraftStatus, KillSwitch, Mode, OutcomeStatus
+from schemas.events import DraftOutcome
 from schemas.ids import derive, message_row_id
 from schemas.limits import (
     CLAIM_TO_CALL_S_MAX,
@@ -46,7 +47,7 @@ def obstacle(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record) -> Obstacl
     """The first thing that stands against the send, as it is now. Pure but for the environment's switch."""
     automatic = delivery["automatic"]
     nobody_passes = (
-        (now["draft_status"] == DraftStatus.SENT and delivery["confirmed_by"] is None, Obstacle("already_sent")),
+        (now["status"] == DraftStatus.SENT and delivery["confirmed_by"] is None, Obstacle("already_sent")),
         (now["suppressed"], Obstacle("lead_suppressed", DraftStatus.SUPPRESSED)),
         (now["newer_inbound"], Obstacle("newer_inbound", DraftStatus.SUPERSEDED)),
         (now["answered"], Obstacle("answered", DraftStatus.SUPERSEDED)),
@@ -54,7 +55,7 @@ def obstacle(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record) -> Obstacl
     )
     policy = (
         (now["send_off"] or rim.is_off(KillSwitch.AUTO_SEND_DISABLED), Obstacle("switched_off")),
-        (now["draft_sha256"] != delivery["content_sha256"], Obstacle("text_changed")),
+        (now["content_sha256"] != delivery["content_sha256"], Obstacle("text_changed")),
         (now["mode_now"] != Mode.AI_AUTO_SEND, Obstacle("mode_changed")),
         (now["newer_elsewhere"], Obstacle("newer_elsewhere")),
         ((now["auto_send_confidence"] or 0.0) < now["threshold_now"], Obstacle("policy_now_stricter")),
@@ -64,37 +65,35 @@ def obstacle(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record) -> Obstacl
             Obstacle("too_many_replies"),
         ),
     )
-    for stands, found in (*nobody_passes, *(policy if automatic else ())):
-        if stands:
-            return found
-    return None
+    checks: tuple[tuple[bool, Obstacle], ...] = (*nobody_passes, *(policy if automatic else ()))
+    return next((found for stands, found in checks if stands), None)
 
 
 async def deliver(rim: Rim, delivery: asyncpg.Record) -> None:
     """Bring one leased delivery to its next status. Safe to call again after a crash at any point."""
-    now = await sql.delivery.send_standing.row(rim.pool, draft_id=delivery["draft_id"])
-    if now is None:
-        return
-    adapter = rim.adapter(delivery["channel"], dict(now["channels"].get(delivery["channel"]) or {}))
+    claimed = delivery["status"] == DeliveryStatus.CLAIMED
+    adapter = rim.adapter(delivery["channel"], dict(delivery["channels"].get(delivery["channel"]) or {}))
     if adapter is None:
-        await _ask_person(rim, delivery, "no_adapter")
-    elif delivery["status"] == DeliveryStatus.CLAIMED:
-        await _recover(rim, delivery, now, adapter)
+        await _finish(rim, delivery, DeliveryStatus.UNKNOWN if claimed else DeliveryStatus.CANCELLED, "no_adapter")
+    elif claimed:
+        await _recover(rim, delivery, adapter)
     elif not await rim.fence.passed(FENCE_S_MAX):
         await _later(rim, delivery, "fence_behind", None)
     else:
-        await _claim_and_send(rim, delivery, now, adapter)
+        await _claim_and_send(rim, delivery, adapter)
 
 
-async def _claim_and_send(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record, adapter: ChannelAdapter) -> None:
+async def _claim_and_send(rim: Rim, delivery: asyncpg.Record, adapter: ChannelAdapter) -> None:
     found: list[Obstacle | None] = [None]
+    seen: list[asyncpg.Record] = []
 
     async def write(connection: Connection, token: uuid.UUID) -> float | None:
         await sql.delivery.lock_lead.run(connection, workspace_id=delivery["workspace_id"], lead_id=delivery["lead_id"])
         standing = await sql.delivery.send_standing.row(connection, draft_id=delivery["draft_id"])
         found[0] = obstacle(rim, delivery, standing) if standing is not None else Obstacle("draft_erased")
-        if found[0] is not None:
+        if standing is None or found[0] is not None:
             return None
+        seen[:] = [standing]
         claimed = await sql.delivery.claim_delivery_if_leased.value(
             connection,
             delivery_id=delivery["id"],
@@ -108,7 +107,7 @@ async def _claim_and_send(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Recor
     taken = await claim(rim, delivery["draft_id"], "delivery", write)
     claimed_at = time.monotonic()
     if isinstance(taken, Ours):
-        await _send(rim, delivery, now, adapter, claimed_at - taken.age_s)
+        await _send(rim, delivery, seen[-1], adapter, claimed_at - taken.age_s)
     elif found[0] is not None:
         await _obstructed(rim, delivery, found[0])
     elif isinstance(taken, Settled | WriteFailed):
@@ -140,10 +139,11 @@ async def _call(adapter: ChannelAdapter, outgoing: Outgoing) -> SendResult:
         return SendUnknown("adapter_failed")
 
 
-async def _recover(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record, adapter: ChannelAdapter) -> None:
-    """A claimed delivery whose worker died: the provider may have it. Looked up, or sent again only where the provider
-    enforces the key and its window is open; else a person is told."""
-    await settle(rim, delivery, now, adapter, SendUnknown("worker_died"))
+async def _recover(rim: Rim, delivery: asyncpg.Record, adapter: ChannelAdapter) -> None:
+    """A claimed delivery whose worker died: the provider may have it."""
+    now = await sql.delivery.send_standing.row(rim.pool, draft_id=delivery["draft_id"])
+    if now is not None:
+        await settle(rim, delivery, now, adapter, SendUnknown("worker_died"))
 
 
 async def settle(
@@ -210,47 +210,48 @@ def outgoing_of(delivery: asyncpg.Record, now: asyncpg.Record) -> Outgoing:
 
 
 async def _record_sent(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record, provider_message_id: str) -> None:
-    """Delivery, draft, outbound message, claim and event in one transaction."""
-    async with transaction(rim.pool) as connection:
-        draft = await sql.draft.lock_draft.row(connection, draft_id=delivery["draft_id"])
-        finished = await _finish_row(connection, delivery, DeliveryStatus.SENT, None, provider_message_id)
-        if draft is None or finished is None:
-            return
-        await sql.delivery.insert_sent_message.run(connection, **_sent_message(delivery, draft, now))
-        rows = await _fate(
-            connection,
-            draft,
-            delivery,
-            DraftStatus.SENT,
-            OutcomeStatus.SENT,
-            draft["auto_send_reason"] or "sent",
-            provider_message_id=provider_message_id,
-        )
-        await sql.review.close_reviews.run(connection, draft_ids=[draft["id"]], status="decided")
-        await sql.delivery.settle_delivery_claim.run(connection, draft_id=draft["id"], outcome="sent")
-    rim.crash_point("delivery.settled")
-    rim.publisher.publish(rows)
-
-
-def _sent_message(delivery: asyncpg.Record, draft: asyncpg.Record, now: asyncpg.Record) -> dict[str, Any]:
+    """Delivery, draft, outbound message, claim and event in one statement."""
+    draft = await sql.draft.draft_by_id.row(rim.pool, draft_id=delivery["draft_id"])
+    if draft is None:
+        return
+    event = _sent_event(draft, delivery, provider_message_id)
+    written = envelope(event, event.event_id, draft["traceparent"])
     message = f"draft-pipeline:{delivery['id']}"
-    return {
-        "id": message_row_id(draft["workspace_id"], message),
-        "workspace_id": draft["workspace_id"],
-        "lead_id": draft["lead_id"],
-        "channel": draft["channel"],
-        "thread_id": draft["thread_id"],
-        "message_id": message,
-        "sent_by": "reviewer" if delivery["edited"] else "ai",
-        "draft_id": draft["id"],
-        "campaign_id": draft["campaign_id"],
-        "mode": draft["mode"],
-        "body": delivery["content"],
-        "subject": now["subject"],
-        "to_address": delivery["recipient"],
-        "approved_by": delivery["approved_by"],
-        "approved_via": delivery["approved_via"],
-    }
+    outbox_id = await sql.delivery.record_sent.value(
+        rim.pool,
+        delivery_id=delivery["id"],
+        epoch=delivery["lease_epoch"],
+        provider_message_id=provider_message_id,
+        draft_id=draft["id"],
+        sequence=event.sequence,
+        action=event.action,
+        reason=event.reason,
+        message_row_id=message_row_id(draft["workspace_id"], message),
+        message_id=message,
+        sent_by="reviewer" if delivery["edited"] else "ai",
+        subject=now["subject"],
+        **written,
+    )
+    rim.crash_point("delivery.settled")
+    if outbox_id is not None:
+        rim.publisher.publish([row_of(outbox_id, event.topic, written)])
+        return
+    standing = await sql.delivery.delivery_by_id.row(rim.pool, delivery_id=delivery["id"])
+    if standing is not None and standing["status"] == "claimed" and standing["lease_epoch"] == delivery["lease_epoch"]:
+        raise asyncpg.SerializationError  # the draft's sequence moved between: read it again and write again
+
+
+def _sent_event(draft: asyncpg.Record, delivery: asyncpg.Record, provider_message_id: str) -> DraftOutcome:
+    return draft_outcome(
+        draft,
+        run_id=draft["run_id"] or draft["id"],
+        action=Action.SEND_DELAYED if delivery["delayed"] else Action.SEND_IMMEDIATE,
+        status=OutcomeStatus.SENT,
+        reason=draft["auto_send_reason"] or "sent",
+        decided_by=DecidedBy.POLICY if delivery["automatic"] else DecidedBy.REVIEWER,
+        delivery_id=delivery["id"],
+        provider_message_id=provider_message_id,
+    )
 
 
 async def _fate(
@@ -261,12 +262,9 @@ async def _fate(
     outcome: OutcomeStatus,
     reason: str,
     *,
-    action: Action | None = None,
-    provider_message_id: str | None = None,
+    action: Action,
 ) -> list[OutboxRow]:
     """The draft's new fate and its event."""
-    if action is None:
-        action = Action.SEND_DELAYED if delivery["delayed"] else Action.SEND_IMMEDIATE
     await sql.draft.set_draft_fate.value(connection, draft_id=draft["id"], status=status, action=action, reason=reason)
     event = draft_outcome(
         draft,
@@ -276,7 +274,6 @@ async def _fate(
         reason=reason,
         decided_by=DecidedBy.POLICY if delivery["automatic"] else DecidedBy.REVIEWER,
         delivery_id=delivery["id"],
-        provider_message_id=provider_message_id,
     )
     return await add_event(connection, event, draft["workspace_id"], draft["traceparent"])
 

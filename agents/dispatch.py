@@ -40,15 +40,15 @@ async def handle(event: RevisionResult, rim: Rim) -> Fate:
         return await leased_elsewhere(rim, event.run_id, Phase.DISPATCH)
     async with rim.leases.holding(event.run_id, taken["lease_epoch"]) as lease:
         row = await sql.run.run_with_context.row(rim.pool, run_id=event.run_id)
-        draft = await sql.draft.draft_by_id.row(rim.pool, draft_id=event.draft_id)
-        if row is None or draft is None:
+        standing = await sql.delivery.send_standing.row(rim.pool, draft_id=event.draft_id)
+        if row is None or standing is None:
             return Dropped("draft_erased")
-        state = state_of(row).with_text(draft["content"])
+        state = state_of(row).with_text(standing["content"])
         if taken["superseded"] or event.outcome is RevisionOutcome.SUPERSEDED:
             await _abort(rim, lease, state, row)
             return DONE
         try:
-            await _decide(rim, lease, state, draft, event, row["traceparent"])
+            await _decide(rim, lease, state, standing, event, row["traceparent"])
         except Interrupted as interrupted:
             return Retry(0.1, interrupted.reason)
     return DONE
@@ -60,22 +60,17 @@ async def _abort(rim: Rim, lease: Lease, state: RunState, row: asyncpg.Record) -
 
 
 async def _decide(
-    rim: Rim, lease: Lease, state: RunState, draft: asyncpg.Record, event: RevisionResult, traceparent: str | None
+    rim: Rim, lease: Lease, state: RunState, standing: asyncpg.Record, event: RevisionResult, traceparent: str | None
 ) -> None:
-    standing = await sql.delivery.send_standing.row(rim.pool, draft_id=event.draft_id)
-    if standing is None:
-        raise Interrupted("draft_erased")
-    decision = decide_action(_facts(rim, state, draft, standing, event))
-    decided = await _record(rim, lease, state, draft, event, decision, traceparent)
+    decision = decide_action(_facts(rim, state, standing, event))
+    decided = await _record(rim, lease, state, standing, event, decision, traceparent)
     rim.crash_point("decision.recorded")
     rim.run_ended()
     if decided is not None and decision.action is Action.SEND_IMMEDIATE:
         rim.deliver_soon()
 
 
-def _facts(
-    rim: Rim, state: RunState, draft: asyncpg.Record, standing: asyncpg.Record, event: RevisionResult
-) -> SendFacts:
+def _facts(rim: Rim, state: RunState, standing: asyncpg.Record, event: RevisionResult) -> SendFacts:
     snapshot, settings = state.snapshot, state.snapshot.settings
     channel = dict(standing["channels"].get(snapshot.channel) or {})
     return SendFacts(
@@ -85,7 +80,7 @@ def _facts(
         outcome=event.outcome,
         now=standing["now"],
         due=due_at(standing["now"], settings, snapshot.profile.timezone),
-        hard_blocks=tuple(dict.fromkeys(block["rule"] for block in draft["hard_blocks"])),
+        hard_blocks=tuple(dict.fromkeys(block["rule"] for block in standing["hard_blocks"])),
         answered=standing["answered"],
         suppressed=standing["suppressed"],
         auto_send_disabled=standing["send_off"] or rim.is_off(KillSwitch.AUTO_SEND_DISABLED),

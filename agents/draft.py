@@ -10,14 +10,13 @@ import asyncpg
 from agents.calling import ActiveRun, OverBudget, StageFailed, ask_stage, choice_for
 from agents.ending import end_run
 from agents.fates import DONE, Dropped, Fate, Retry
-from agents.hard_blocks import HardBlock, check_text, codes, pack_texts
+from agents.hard_blocks import ContextClaims, HardBlock, check_text, codes, pack_texts
 from agents.outcomes import envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.resuming import active_run
 from agents.rim import Interrupted, Rim
 from agents.stages import MEETING_STAGES, next_draft_stage, skip
 from agents.starting import age_s, create_run, trace_of
-from agents.state import RunState
 from db import sql
 from schemas.codes import Gate, Phase, RunStatus, Stage
 from schemas.events import DraftEvaluated, DraftRequested
@@ -63,15 +62,18 @@ async def _start(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> Fate
             disposition=Gate.JOINED,
         )
         return Dropped("superseded")
-    epoch, state = await create_run(rim, facts, event)
+    created = await create_run(rim, facts, event)
     rim.crash_point("run.created")
-    if epoch is None:
+    if created.epoch is None:
         return Retry(0.05, "created_elsewhere")
-    async with rim.leases.holding(state.snapshot.run_id, epoch) as lease:
+    snapshot = created.state.snapshot
+    async with rim.leases.holding(snapshot.run_id, created.epoch) as lease:
         if event.retry_of is not None:
             await sql.run.copy_artifacts.run(rim.pool, run_id=lease.run_id, retry_of=event.retry_of)
             return await _to_the_end(await active_run(rim, lease))
-        return await _to_the_end(ActiveRun(rim, lease, state, state.snapshot.draft_id, state.snapshot.traceparent))
+        run = ActiveRun(rim, lease, created.state, snapshot.draft_id, snapshot.traceparent)
+        run.next_call = created.first_call
+        return await _to_the_end(run)
 
 
 async def _work(run_id: Any, epoch: int, rim: Rim) -> Fate:
@@ -124,13 +126,15 @@ class Judgement:
         return codes(self.blocks)
 
 
-def judge_text(state: RunState, text: str) -> Judgement:
+def judge_text(run: ActiveRun, text: str) -> Judgement:
     """The deterministic rules on the exact text, against what the run stored as its context."""
-    strategy = state.strategy
+    state, strategy = run.state, run.state.strategy
+    if run.claims is None:
+        run.claims = ContextClaims.from_snapshot(state.snapshot, pack_texts(state.pack))
     blocks = check_text(
         text,
         state.snapshot,
-        pack_texts(state.pack),
+        context=run.claims,
         language=strategy.language if strategy is not None else None,
         scheduling=strategy is not None and strategy.scheduling,
     )
@@ -146,7 +150,7 @@ async def _record_evaluation(run: ActiveRun, skipped: frozenset[Stage]) -> None:
     """Write the judged draft, its event and the hand-over; publish."""
     started = time.perf_counter()
     state = run.state
-    judgement = judge_text(state, state.text)
+    judgement = judge_text(run, state.text)
     event = _evaluated_event(run, judgement, started)
     written = envelope(event, event.event_id, trace_of(run.run_id, run.traceparent))
     evaluation = state.judged[-1].evaluation

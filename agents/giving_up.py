@@ -11,7 +11,7 @@ from agents.resuming import active_run
 from agents.revise import settle_with_error
 from agents.rim import Interrupted, Rim
 from db import sql
-from schemas.codes import Phase, RunStatus
+from schemas.codes import Gate, Phase, RunStatus
 from schemas.events import DraftEvaluated, DraftRequested, Event, RevisionResult
 from schemas.ids import run_id
 from schemas.limits import LEASE_S
@@ -27,6 +27,13 @@ async def give_up(event: Event, rim: Rim) -> None:
         case DraftRequested():
             run = run_id(event.workspace_id, event.trigger_message_id, event.channel, event.attempt)
             await _fail(rim, run, Phase.DRAFT)
+            await sql.run.settle_request.run(
+                rim.pool,
+                request_event_id=event.event_id,
+                workspace_id=event.workspace_id,
+                message_id=event.trigger_message_id,
+                disposition=Gate.DRAFT_FAILED,
+            )
         case DraftEvaluated():
             await settle_with_error(event, rim)
         case RevisionResult():

@@ -21,7 +21,7 @@ from db.pool import Connection
 from schemas.codes import Action, DeadLetterReason, DraftStatus, Gate, Mode, OutcomeStatus
 from schemas.events import DraftRequested, InboundMessage
 from schemas.ids import derive, draft_id, event_id, message_row_id
-from schemas.limits import DEAD_LETTER_RECORD_BYTES_MAX, OUTBOX_TAKEN_S
+from schemas.limits import DEAD_LETTER_RECORD_BYTES_MAX, KEY_BYTES_MAX, OUTBOX_TAKEN_S
 from schemas.topics import DEAD_LETTER, INBOUND_MESSAGE
 
 _HEADER_BYTES_RESERVED: Final = 64 * 1024
@@ -270,8 +270,8 @@ async def _wait(connection: Connection, waiting: Sequence[Stored], workspaces: d
 
 
 def conversation_key(conversation: Conversation) -> str:
-    """One text for lead, channel and thread, unambiguous whatever they hold."""
-    return json.dumps(conversation[1:])
+    """One short text for lead, channel and thread, unambiguous whatever they hold: it stands in an index."""
+    return hashlib.sha256(json.dumps(conversation[1:]).encode()).hexdigest()
 
 
 def request_of(message: InboundMessage, attempt: int = 1, retry_of: uuid.UUID | None = None) -> DraftRequested:
@@ -356,11 +356,12 @@ async def add_dead_letters(
     ids = [derive("event:dead-letter", r.topic, r.partition, r.offset, str(r.timestamp_s)) for r, _ in letters]
     headers = [_letter_headers(record, why, attempts, now) for record, why in letters]
     values = [_letter_value(record.value) for record, _ in letters]
+    keys = [_letter_key(record.key) for record, _ in letters]
     rows = await sql.outbox.add_events.rows(
         connection,
         event_ids=ids,
         topics=[DEAD_LETTER.name] * len(letters),
-        keys=[record.key for record, _ in letters],
+        keys=keys,
         values=values,
         headers=headers,
         workspace_ids=[None] * len(letters),
@@ -368,7 +369,7 @@ async def add_dead_letters(
     )
     by_id = {identity: position for position, identity in enumerate(ids)}
     return [
-        OutboxRow(row["id"], DEAD_LETTER.name, letters[at][0].key, values[at], headers[at])
+        OutboxRow(row["id"], DEAD_LETTER.name, keys[at], values[at], headers[at])
         for row in rows
         for at in [by_id[row["event_id"]]]
     ]
@@ -385,6 +386,11 @@ def _letter_headers(record: Incoming, why: Unreadable, attempts: int, now: str) 
         "dlq_at": now,
         **({"traceparent": record.traceparent} if record.traceparent else {}),
     }
+
+
+def _letter_key(key: bytes | None) -> bytes | None:
+    """The original; a key too long to be an id is named by its hash."""
+    return key if key is None or len(key) <= KEY_BYTES_MAX else hashlib.sha256(key).hexdigest().encode()
 
 
 def _letter_value(value: bytes | None) -> bytes | None:

@@ -8,10 +8,19 @@ from typing import Any, Final
 
 import asyncpg
 
-from agents.calling import ActiveRun, CallNotAllowed, OverBudget, StageFailed, Totals, ask_once, choice_for
+from agents.calling import (
+    ActiveRun,
+    CallNotAllowed,
+    OverBudget,
+    StageFailed,
+    Totals,
+    ask_once,
+    choice_for,
+    wait_for_model,
+)
 from agents.claiming import HeldElsewhere, NotAllowed, Ours, Settled, WriteFailed, claim
 from agents.draft import blocks_as_rows, judge_text, leased_elsewhere
-from agents.fates import DONE, Dropped, Fate, Retry
+from agents.fates import DONE, Fate, Retry
 from agents.outcomes import envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.policy import RevisionFacts, best_iteration, revision_gate
@@ -74,15 +83,12 @@ class Revised:
 
 async def handle(event: DraftEvaluated, rim: Rim) -> Fate:
     """Settle the one revision of a draft, made or not. Exactly one result per evaluated draft."""
-    taken = await sql.run.take_lease_if_free.row(
+    draft = await sql.run.take_lease_with_draft.row(
         rim.pool, run_id=event.run_id, owner=rim.process_id, lease_s=LEASE_S, phase=Phase.REVISE
     )
-    if taken is None:
+    if draft is None:
         return await leased_elsewhere(rim, event.run_id, Phase.REVISE)
-    async with rim.leases.holding(event.run_id, taken["lease_epoch"]) as lease:
-        draft = await sql.draft.draft_by_id.row(rim.pool, draft_id=event.draft_id)
-        if draft is None:
-            return Dropped("draft_erased")
+    async with rim.leases.holding(event.run_id, draft["lease_epoch"]) as lease:
         try:
             return await _settle_one(rim, lease, draft, event)
         except Interrupted as interrupted:
@@ -107,14 +113,13 @@ async def _settle_one(rim: Rim, lease: Lease, draft: asyncpg.Record, event: Draf
 
 async def settle_with_error(event: DraftEvaluated, rim: Rim) -> None:
     """The revision cannot be worked on here: its result is `error`, the original text goes on to a person."""
-    taken = await sql.run.take_lease_if_free.row(
+    draft = await sql.run.take_lease_with_draft.row(
         rim.pool, run_id=event.run_id, owner=rim.process_id, lease_s=LEASE_S, phase=Phase.REVISE
     )
-    draft = await sql.draft.draft_by_id.row(rim.pool, draft_id=event.draft_id)
-    if taken is None or draft is None:
+    if draft is None:
         return
     attempted = draft["auto_send_revision_attempted_at"] is not None
-    async with rim.leases.holding(event.run_id, taken["lease_epoch"]) as lease:
+    async with rim.leases.holding(event.run_id, draft["lease_epoch"]) as lease:
         await _settle(rim, lease, draft, event, Loop(RevisionOutcome.ERROR, attempted), _untouched(draft))
 
 
@@ -138,7 +143,7 @@ def _gate(rim: Rim, draft: asyncpg.Record, event: DraftEvaluated) -> RevisionOut
 async def _revise(run: ActiveRun, draft: asyncpg.Record, event: DraftEvaluated) -> Loop | Retry:
     """The claim, then the loop. The breaker is asked before the claim: no revision starts while the model is down."""
     attempted_before = draft["auto_send_revision_attempted_at"] is not None
-    await run.lease.guard(run.rim.model.available(choice_for(run, Stage.REVISER).model))
+    await wait_for_model(run, choice_for(run, Stage.REVISER).model)
     taken = await claim(run.rim, run.draft_id, "revision", lambda connection, token: _claim_row(run, connection, token))
     match taken:
         case Ours(token, age_s):
@@ -207,7 +212,7 @@ async def _iterate(run: ActiveRun, iteration: int, deadline: float) -> bool:
         run.state = replace(run.state, iteration=iteration)
         await ask_once(run, Stage.REVISER, deadline)
     if (Stage.EVALUATION.value, iteration) not in run.recorded:
-        if judge_text(run.state, run.state.text).blocks:
+        if judge_text(run, run.state.text).blocks:
             return True
         await ask_once(run, Stage.EVALUATION, deadline)
     judged = run.state.judged[-1]
@@ -254,7 +259,7 @@ async def _revised(run: ActiveRun, event: DraftEvaluated) -> Revised:
         text=best.text,
         iteration=best.iteration,
         confidence=best.evaluation.confidence if best.evaluation else None,
-        hard_blocks=blocks_as_rows(judge_text(run.state, best.text).blocks),
+        hard_blocks=blocks_as_rows(judge_text(run, best.text).blocks),
         revision_confidence=max(revised, default=None),
         iterations=len([entry for entry in judged if entry.iteration > 0]),
         calls=await _calls(run),

@@ -6,9 +6,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-import asyncpg
-
 from agents.ports import ChannelAdapter, ModelPort
+from db.pool import Pool
 from schemas.codes import KillSwitch
 from schemas.events import Event
 
@@ -71,7 +70,7 @@ class Fence(Protocol):
 
 @dataclass(frozen=True)
 class Rim:
-    pool: asyncpg.Pool
+    pool: Pool
     model: ModelPort
     leases: Leases
     publisher: Publisher
@@ -96,7 +95,7 @@ def headers_of(event: Event, event_id: uuid.UUID, traceparent: str | None) -> di
         "ce_type": f"draft-pipeline.{event.topic}.v{event.schema_version}",
         "ce_source": "/draft-pipeline",
         "ce_specversion": "1.0",
-        "ce_time": event.model_dump(mode="json", include={"occurred_at"}).get("occurred_at", ""),
+        "ce_time": occurred_at.isoformat() if (occurred_at := getattr(event, "occurred_at", None)) else "",
         "content-type": "application/json",
         "traceparent": traceparent or new_traceparent(event_id),
     }

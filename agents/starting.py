@@ -2,12 +2,14 @@
 
 import re
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import getaddresses
 from typing import Any, Final
 
 import asyncpg
 
+from agents.calling import NO_NEXT_CALL, NextCall, next_call
 from agents.context import build_pack, fallback_pack, resolve_budgets
 from agents.persist import TRANSIENT
 from agents.rim import Rim
@@ -161,9 +163,20 @@ async def _bundle(rim: Rim, snapshot: DraftRunSnapshot) -> DraftRunContextPack:
         return fallback_pack(type(error).__name__)
 
 
-async def create_run(rim: Rim, facts: asyncpg.Record, event: DraftRequested) -> tuple[int | None, RunState]:
-    """Create the run and take its first lease. The epoch is None when another worker was first."""
+@dataclass(frozen=True)
+class Created:
+    """A new run; `epoch` is None when another worker was first. Its first call is recorded with it."""
+
+    epoch: int | None
+    state: RunState
+    first_call: NextCall | None
+
+
+async def create_run(rim: Rim, facts: asyncpg.Record, event: DraftRequested) -> Created:
+    """Create the run, take its first lease and record its first call."""
     snapshot, pack = await build_context(rim, facts, event)
+    state = RunState(snapshot=snapshot, pack=pack)
+    first = next_call(state, frozenset(), rim.model.known_models) if event.retry_of is None else None
     epoch = await sql.run.create_run_if_absent.value(
         rim.pool,
         run_id=snapshot.run_id,
@@ -187,8 +200,9 @@ async def create_run(rim: Rim, facts: asyncpg.Record, event: DraftRequested) -> 
         snapshot=snapshot.model_dump(mode="json"),
         context_pack=pack.model_dump(mode="json"),
         request_event_id=event.event_id,
+        **(first.columns() if first is not None else NO_NEXT_CALL),
     )
-    return epoch, RunState(snapshot=snapshot, pack=pack)
+    return Created(epoch, state, first)
 
 
 def state_of(row: asyncpg.Record) -> RunState:

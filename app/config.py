@@ -207,6 +207,15 @@ class Config(BaseSettings):
         fields = type(self).model_fields.items()
         return tuple(sorted(name.upper() for name, field in fields if getattr(self, name) != field.default))
 
+    def environment(self) -> dict[str, str]:
+        """The variables that give a child process this configuration, whatever file they came from."""
+        chosen = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            name.upper(): ("1" if value else "0") if isinstance(value, bool) else str(value)
+            for name, value in chosen.items()
+            if value is not None
+        }
+
     def require(self, needs: frozenset[str]) -> None:
         """Raise `ConfigError` for the first need that is not met. For what only turns out to be needed later."""
         for need in sorted(needs):

@@ -12,6 +12,7 @@ from agents.delivering import deliver
 from agents.persist import TRANSIENT
 from agents.rim import Rim
 from db import sql
+from db.pool import Pool
 from schemas.limits import DELIVERY_LEASE_S
 
 log = structlog.get_logger()
@@ -23,7 +24,7 @@ _TICK_S: Final = 0.5
 class Deliveries:
     """Takes due deliveries and brings each to its next status."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._wake = asyncio.Event()
         self._tasks: dict[uuid.UUID, asyncio.Task[None]] = {}

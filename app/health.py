@@ -26,7 +26,8 @@ class Health:
     def dead(self) -> list[str]:
         """Why the process should be restarted."""
         now = time.monotonic()
-        return [
+        ingest = ["ingest_silent"] if self._worker.ingest.silent_s > _FETCH_STALL_S_MAX else []
+        return ingest + [
             f"fetch_stalled:{engine.topic}"
             for engine in self._worker.engines.values()
             if now - engine.fetched_at > _FETCH_STALL_S_MAX
@@ -43,6 +44,8 @@ class Health:
         for engine in self._worker.engines.values():
             if engine.crashed:
                 reasons.append(f"not_consuming:{engine.topic}")
+        if not self._worker.ingest.consuming:
+            reasons.append("not_consuming:inbound-message")
         reasons += [f"paused:{name}" for name, pool in self._worker.pools.items() if pool.paused]
         return reasons
 

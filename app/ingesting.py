@@ -19,7 +19,7 @@ from app.kafka.engine import Engine
 from app.kafka.offsets import AssignmentAcks
 from app.kafka.pool import Capacity, message_of
 from db import sql
-from db.pool import transaction
+from db.pool import Pool, transaction
 from schemas.codes import DeadLetterReason
 from schemas.limits import INGEST_BATCH_BYTES_MAX, INGEST_BATCH_RECORDS_MAX
 from schemas.topics import INBOUND_MESSAGE
@@ -33,9 +33,7 @@ _BUFFER_FACTOR: Final = 4
 class Ingesting:
     """Collects what Faust hands over; `run` brings it into the database batch by batch."""
 
-    def __init__(
-        self, pool: asyncpg.Pool, publish: Callable[[list[OutboxRow]], None], own_addresses: frozenset[str]
-    ) -> None:
+    def __init__(self, pool: Pool, publish: Callable[[list[OutboxRow]], None], own_addresses: frozenset[str]) -> None:
         self._pool, self._publish, self._own = pool, publish, own_addresses
         self._capacity = Capacity(INGEST_BATCH_RECORDS_MAX * _BUFFER_FACTOR, INGEST_BATCH_BYTES_MAX * _BUFFER_FACTOR)
         self._waiting: list[tuple[Incoming, int]] = []
@@ -98,7 +96,7 @@ class Ingesting:
 
     async def _take(self, batch: list[tuple[Incoming, int]]) -> None:
         """One batch to its end: committed, published, acked. While the database is away it waits in place."""
-        failures = 0
+        failures, began = 0, time.monotonic()
         while True:
             try:
                 result = await self._ingest([incoming for incoming, _ in batch])
@@ -116,6 +114,7 @@ class Ingesting:
         self.done_at = time.monotonic()
         for name in self.counts:
             self.counts[name] += getattr(result, name)
+        log.info("batch_ingested", records=len(batch), duration_ms=round((self.done_at - began) * 1000))
 
     async def _ingest(self, batch: list[Incoming]) -> Result:
         """A batch that the database refuses is cut in halves until the record that it refuses stands alone."""

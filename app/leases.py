@@ -12,6 +12,7 @@ import structlog
 from agents.persist import TRANSIENT
 from agents.rim import Interrupted
 from db import sql
+from db.pool import Pool
 from schemas.limits import LEASE_RENEWAL_S, LEASE_S
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class RunLease:
 class LeaseKeeper:
     """Keeps the leases of one process alive; a lease that is lost interrupts its task."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._held: dict[uuid.UUID, RunLease] = {}
         self._draining = False

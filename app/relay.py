@@ -14,7 +14,8 @@ from agents.persist import TRANSIENT
 from agents.rim import OutboxRow
 from app.kafka.producer import RowProducer
 from db import sql
-from schemas.limits import OUTBOX_TAKEN_S, RELAY_BATCH_ROWS_MAX, RELAY_TICK_S, SWEEP_S
+from db.pool import Pool
+from schemas.limits import OUTBOX_TAKEN_S, RELAY_BATCH_ROWS_MAX, RELAY_BYTES_MAX, RELAY_TICK_S, SWEEP_S
 
 log = structlog.get_logger()
 
@@ -24,18 +25,20 @@ _HAND_OVER_ROWS_MAX = 20_000
 class Relay:
     """One per process. `publish` never waits: what does not fit or fails is found by the sweep."""
 
-    def __init__(self, pool: asyncpg.Pool, producer: RowProducer) -> None:
+    def __init__(self, pool: Pool, producer: RowProducer) -> None:
         self._pool, self._producer = pool, producer
         self._rows: asyncio.Queue[OutboxRow] = asyncio.Queue(_HAND_OVER_ROWS_MAX)
+        self._bytes = 0
         self._wake = asyncio.Event()
         self.admits = True
 
     def publish(self, rows: Sequence[OutboxRow]) -> None:
         for row in rows:
-            try:
-                self._rows.put_nowait(row)
-            except asyncio.QueueFull:
+            size = len(row.value or b"")
+            if self._bytes + size > RELAY_BYTES_MAX or self._rows.full():
                 return
+            self._bytes += size
+            self._rows.put_nowait(row)
 
     def admit_soon(self) -> None:
         """A run ended or a request fell due: look for waiting requests now."""
@@ -44,16 +47,18 @@ class Relay:
     async def run(self) -> None:
         """Publish, admit and sweep until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._publish_handed_over())
+            group.create_task(self.publish_forever())
             group.create_task(self._admit())
             group.create_task(self._sweep())
 
-    async def _publish_handed_over(self) -> None:
+    async def publish_forever(self) -> None:
+        """Publish what is handed over until cancelled."""
         while True:
             rows = [await self._rows.get()]
             while len(rows) < RELAY_BATCH_ROWS_MAX and not self._rows.empty():
                 rows.append(self._rows.get_nowait())
             await self.send(rows)
+            self._bytes -= sum(len(row.value or b"") for row in rows)
 
     async def send(self, rows: list[OutboxRow]) -> int:
         """Send and mark rows; returns how many the broker has."""
@@ -73,17 +78,17 @@ class Relay:
                 await asyncio.wait_for(self._wake.wait(), RELAY_TICK_S)
             self._wake.clear()
             if self.admits:
-                await self._send_taken(sql.outbox.take_admitted_requests)
+                await self._send_taken(sql.outbox.take_admitted_requests, {})
 
     async def _sweep(self) -> None:
         while True:
-            while await self._send_taken(sql.outbox.take_unpublished) == RELAY_BATCH_ROWS_MAX:
+            while await self._send_taken(sql.outbox.take_unpublished, {"bytes": RELAY_BYTES_MAX}):
                 pass
             await asyncio.sleep(SWEEP_S)
 
-    async def _send_taken(self, query: sql.Query) -> int:
+    async def _send_taken(self, query: sql.Query, bounds: dict[str, int]) -> int:
         try:
-            rows = await query.rows(self._pool, taken_s=OUTBOX_TAKEN_S, limit=RELAY_BATCH_ROWS_MAX)
+            rows = await query.rows(self._pool, taken_s=OUTBOX_TAKEN_S, limit=RELAY_BATCH_ROWS_MAX, **bounds)
         except (*TRANSIENT, asyncpg.PostgresError) as error:
             log.warning("outbox_read_failed", error_class=type(error).__name__)
             await asyncio.sleep(SWEEP_S)

@@ -9,14 +9,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import asyncpg
-
 from agents import dispatch, draft, review, revise
 from agents.fates import Dead, Fate
 from agents.reading import Unreadable, read_event
 from agents.rim import Rim
 from app.config import Config
 from app.kafka.pool import Record
+from db.pool import Pool
 from schemas.codes import KillSwitch
 from schemas.events import DraftEvaluated, DraftRequested, Event, ReviewCommand, RevisionResult
 from schemas.topics import DRAFT_EVALUATED, DRAFT_REQUESTED, INBOUND_MESSAGE, REVIEW_COMMAND, REVISION_RESULT
@@ -78,7 +77,7 @@ def crash_point(environment: str | None) -> Callable[[str], None]:
     return passing
 
 
-async def durable_or_refuse(pool: asyncpg.Pool) -> None:
+async def durable_or_refuse(pool: Pool) -> None:
     """Raises RuntimeError when Postgres may forget what it committed, unless a test says so explicitly."""
     if os.environ.get("DRAFT_PIPELINE_ALLOW_UNSAFE_POSTGRES") == "1":
         return

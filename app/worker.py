@@ -1,7 +1,6 @@
-"""The worker: five Faust apps, one per agent, and what keeps them honest."""
+"""The worker: one Faust app per agent, ingest in a process of its own, and what keeps them honest."""
 
 import asyncio
-import logging
 import os
 import signal
 import time
@@ -23,21 +22,22 @@ from app.deliveries import Deliveries
 from app.delivery import adapters
 from app.health import Health, serve_health
 from app.housekeeping import beat_forever, sweep_forever
-from app.ingesting import Ingesting
-from app.kafka.engine import Consume, Engine
+from app.ingest_child import IngestChild
+from app.kafka.engine import Engine
 from app.kafka.fence import InboundFence
 from app.kafka.pool import EventPool, Record
 from app.kafka.producer import RowProducer
 from app.kafka.topics import missing_topics
 from app.leases import LeaseKeeper
+from app.libraries import quiet_libraries
 from app.model.client import ModelClient
 from app.relay import Relay
 from app.wiring import AGENTS, GROUPS, crash_point, durable_or_refuse, handler, process_id, sleep, switched_off
 from db import migrate, sql
-from db.pool import create_pool, transaction
+from db.pool import Pool, create_pool, transaction
 from schemas.codes import DeadLetterReason
 from schemas.limits import HEARTBEAT_S, STOP_GRACE_S
-from schemas.topics import INBOUND_MESSAGE, TOPICS
+from schemas.topics import TOPICS
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class StartError(Exception):
 class Worker:
     """Everything one worker process runs. `start`, then `stop`."""
 
-    def __init__(self, config: Config, pool: asyncpg.Pool) -> None:
+    def __init__(self, config: Config, pool: Pool) -> None:
         self.config, self.pool = config, pool
         crash = crash_point(os.environ.get("DRAFT_PIPELINE_CRASH_AT"))
         self.model = ModelClient(config)
@@ -77,18 +77,14 @@ class Worker:
             run_ended=self.relay.admit_soon,
             wait=sleep,
         )
-        own = frozenset({config.smtp_from.lower()} if config.smtp_from else ())
-        self.ingesting = Ingesting(pool, self.relay.publish, own)
-        self.ingesting.crash_point = crash
+        self.ingest = IngestChild(config)
         self.pools = {
             name: EventPool(name, handler(spec, self.rim), self._dead_letter) for name, spec in AGENTS.items()
         }
-        consumers: dict[str, Consume] = {name: each.consume for name, each in self.pools.items()}
-        consumers[INBOUND_MESSAGE.name] = self.ingesting.consume
         self.engines = {
-            name: Engine(config, topic=name, group=GROUPS[name], consume=consume) for name, consume in consumers.items()
+            name: Engine(config, topic=name, group=GROUPS[name], consume=each.consume)
+            for name, each in self.pools.items()
         }
-        self.ingesting.engine = self.engines[INBOUND_MESSAGE.name]
         self.health = Health(self)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -112,11 +108,11 @@ class Worker:
         """Start everything; returns when all agents consume."""
         self._forever("relay", self.relay.run)
         self._forever("leases", self.keeper.run)
-        self._forever("ingesting", self.ingesting.run)
+        self._forever("ingest", self.ingest.run)
         self._forever("deliveries", lambda: self.deliveries.run(self.rim))
         self._forever("heartbeat", lambda: beat_forever(self.rim, "worker", self.figures))
         self._forever("sweep", lambda: sweep_forever(self.rim))
-        await asyncio.gather(*(engine.start() for engine in self.engines.values()))
+        await asyncio.gather(self.ingest.wait_consuming(), *(engine.start() for engine in self.engines.values()))
         for engine in self.engines.values():
             self._forever(f"engine-{engine.topic}", lambda engine=engine: self._supervise(engine))  # type: ignore[misc]
 
@@ -126,6 +122,7 @@ class Worker:
             while not self._stopping:
                 try:
                     await work()
+                    return
                 except Exception as error:
                     failures += 1
                     log.error("task_failed", agent=name, exc_info=error)
@@ -147,7 +144,7 @@ class Worker:
         """What the heartbeat tells beside the switches."""
         return {
             "in_flight": {name: each.in_flight for name, each in self.pools.items()},
-            "ingest": self.ingesting.counts,
+            "ingest": self.ingest.figures,
             "leases": self.keeper.held,
             "deliveries": self.deliveries.in_flight,
             "paused": [name for name, each in self.pools.items() if each.paused],
@@ -159,7 +156,7 @@ class Worker:
         self.relay.admits = False
         self.keeper.drain()
         await asyncio.gather(
-            self.ingesting.drain(grace_s),
+            self.ingest.stop(),
             self.deliveries.drain(grace_s),
             *(each.drain(grace_s) for each in self.pools.values()),
         )
@@ -174,7 +171,7 @@ class Worker:
         log.info("worker_stopped", duration_s=round(time.monotonic() - began, 2))
 
 
-async def check_start(config: Config, pool: asyncpg.Pool) -> None:
+async def check_start(config: Config, pool: Pool) -> None:
     """Raise StartError when schema or topics are not what this version needs."""
     try:
         await durable_or_refuse(pool)
@@ -189,18 +186,12 @@ async def check_start(config: Config, pool: asyncpg.Pool) -> None:
         raise StartError(f"topics are missing: {', '.join(missing)}; run topics create")
 
 
-async def _alone(pool: asyncpg.Pool, worker_id: str) -> bool:
+async def _alone(pool: Pool, worker_id: str) -> bool:
     """Two members with one static id would fence each other for ever."""
     claimed = await sql.run.claim_worker_id.value(
         pool, process_id=worker_id, role="worker", version=__version__, dead_after_s=_HOLDER_DEAD_S
     )
     return claimed is not None
-
-
-def quiet_libraries() -> None:
-    """Faust and mode tell every step of every service at INFO; only their warnings are news."""
-    for name in ("faust", "mode", "aiokafka", "app.kafka.engine", "httpx2", "openai"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 async def run_worker(config: Config) -> int:

@@ -8,8 +8,8 @@ from typing import Any
 from schemas.limits import PAYLOAD_BYTES_MAX
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-# jsonb prints a space after every colon and comma and writes numbers out in full (1e300 becomes 301 digits).
 _DEPTH_MAX = 64
+_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1  # what the driver's encoder takes
 
 
 def storable_payload(payload: Any) -> Any:
@@ -17,38 +17,38 @@ def storable_payload(payload: Any) -> Any:
 
     The CHECK `payload_fits` measures `octet_length(payload::text)`, so the estimate here is of that text.
     """
-    reason = None
     try:
+        extra_bytes = _unfolding_bytes(payload, 0)
         text = json.dumps(payload, ensure_ascii=False, allow_nan=False)
-    except (ValueError, RecursionError) as error:
-        reason, text = ("nan" if isinstance(error, ValueError) else "too_deep"), repr(type(payload))
-    else:
-        if "\\u0000" in text or _UNSTORABLE.search(text):
-            reason = "unstorable_text"
-        elif _jsonb_bytes(payload, text) > PAYLOAD_BYTES_MAX:
-            reason = "too_large"
-    if reason is None:
-        return payload
+    except (ValueError, RecursionError, OverflowError) as error:
+        return _marker("too_deep" if isinstance(error, RecursionError) else "bad_number", repr(type(payload)))
+    if "\\u0000" in text or _UNSTORABLE.search(text):
+        return _marker("unstorable_text", text)
+    if len(text.encode()) + extra_bytes > PAYLOAD_BYTES_MAX:
+        return _marker("too_large", text)
+    return payload
+
+
+def _marker(reason: str, text: str) -> dict[str, Any]:
     raw = text.encode("utf-8", "surrogatepass")
     return {"omitted": reason, "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
 
 
-def _jsonb_bytes(payload: Any, text: str) -> int:
-    """An upper bound of the bytes of the payload's jsonb text: json's own length plus what exponents unfold to."""
-    return len(text.encode()) + sum(_unfolded(number) for number in _floats(payload, 0))
+def _unfolding_bytes(value: Any, depth: int) -> int:
+    """How much longer than json's the jsonb text may be: it writes numbers out in full (1e300 has 301 digits).
 
-
-def _unfolded(number: float) -> int:
-    return abs(int(f"{number:e}".partition("e")[2])) if number else 0
-
-
-def _floats(value: Any, depth: int) -> list[float]:
+    Raises RecursionError beyond _DEPTH_MAX and OverflowError for an integer that is too large.
+    """
     if isinstance(value, float):
-        return [value]
-    if depth > _DEPTH_MAX:
-        return []
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [number for child in children for number in _floats(child, depth + 1)]
+        return abs(int(f"{value:e}".partition("e")[2])) if value and value - value == 0 else 0
+    if isinstance(value, int) and not _INTEGER_MIN <= value <= _INTEGER_MAX:
+        raise OverflowError
+    if not isinstance(value, dict | list):
+        return 0
+    if depth >= _DEPTH_MAX:
+        raise RecursionError
+    children = value.values() if isinstance(value, dict) else value
+    return sum(_unfolding_bytes(child, depth + 1) for child in children)
 
 
 def storable_text(text: str) -> str | None:

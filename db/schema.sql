@@ -164,7 +164,7 @@ CREATE TABLE message (
     to_address       text,
     headers          jsonb NOT NULL DEFAULT '{}',
     disposition      text NOT NULL CHECK (disposition IN ('waiting', 'run', 'joined_later_message', 'outbound',
-                     'machine_mail', 'opt_out', 'lead_suppressed', 'mode_off')),
+                     'machine_mail', 'opt_out', 'lead_suppressed', 'mode_off', 'draft_failed')),
     ingest_seq       bigint NOT NULL DEFAULT nextval('message_ingest_seq'),
     approved_by      text,
     approved_via     text,
@@ -478,15 +478,6 @@ CREATE TABLE suppression (
 );
 
 -- Telemetry that cannot hold text: allowed keys only, numbers and booleans only.
-CREATE FUNCTION metadata_is_textless(metadata jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-    SELECT jsonb_typeof(metadata) = 'object' AND NOT EXISTS (
-        SELECT 1 FROM jsonb_each(metadata) AS entry
-        WHERE jsonb_typeof(entry.value) NOT IN ('number', 'boolean')
-           OR entry.key NOT IN ('iteration', 'attempt', 'cached_tokens', 'reasoning_tokens', 'retry', 'http_status',
-              'bundle_enabled', 'bundle_sections', 'bundle_tokens', 'bundle_chars', 'bundle_truncated',
-              'tokens_saved', 'tokens_thrown_away', 'during_outage', 'coerced'))
-$$;
-
 CREATE TABLE ai_interaction (
     id             uuid PRIMARY KEY,
     workspace_id   text NOT NULL,
@@ -499,7 +490,15 @@ CREATE TABLE ai_interaction (
     output_tokens  integer NOT NULL DEFAULT 0,
     latency_ms     integer NOT NULL DEFAULT 0,
     cost_usd       numeric(14, 8),
-    metadata       jsonb NOT NULL DEFAULT '{}' CONSTRAINT metadata_textless CHECK (metadata_is_textless(metadata)),
+    metadata       jsonb NOT NULL DEFAULT '{}'
+                   CONSTRAINT metadata_textless CHECK (
+                       jsonb_typeof(metadata) = 'object'
+                       AND NOT metadata @? 'strict $.* ? (@.type() != "number" && @.type() != "boolean")'),
+                   CONSTRAINT metadata_keys_known CHECK (
+                       metadata - ARRAY['iteration', 'attempt', 'cached_tokens', 'reasoning_tokens', 'retry',
+                           'http_status', 'bundle_enabled', 'bundle_sections', 'bundle_tokens', 'bundle_chars',
+                           'bundle_truncated', 'tokens_saved', 'tokens_thrown_away', 'during_outage', 'coerced']
+                       = '{}'),
     created_at     timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX ai_interaction_recent ON ai_interaction (created_at DESC);
@@ -590,6 +589,9 @@ BEGIN
 END $$;
 CREATE TRIGGER admin_audit_append_only BEFORE UPDATE OR DELETE ON admin_audit
     FOR EACH ROW EXECUTE FUNCTION append_only();
+CREATE TRIGGER review_action_append_only
+    BEFORE UPDATE OF id, draft_id, actor, via, action, content_sha256, edited_text, reject_reason, binding, created_at
+    ON review_action FOR EACH ROW EXECUTE FUNCTION append_only();
 CREATE TRIGGER confidence_policy_revision_append_only BEFORE UPDATE ON confidence_policy_revision
     FOR EACH ROW EXECUTE FUNCTION append_only();
 

@@ -143,6 +143,7 @@ class Gate(StrEnum):
     OPT_OUT = "opt_out"
     SUPPRESSED = "lead_suppressed"
     MODE_OFF = "mode_off"
+    DRAFT_FAILED = "draft_failed"
 
 
 class DeadLetterReason(StrEnum):

@@ -18,8 +18,10 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:draft-pipeline")
 
 def derive(kind: str, *cause: str | int | uuid.UUID) -> uuid.UUID:
     """The id of the `kind` that `cause` brings about. Parts are length-prefixed: ("a", "bc") is not ("ab", "c")."""
-    parts = "".join(f"{len(str(part))}:{part}" for part in cause)
-    return uuid.uuid5(_NAMESPACE, f"{kind}|{parts}")
+    name = kind + "|"
+    for part in map(str, cause):
+        name += f"{len(part)}:{part}"
+    return uuid.uuid5(_NAMESPACE, name)
 
 
 def message_row_id(workspace: str, message: str) -> uuid.UUID:

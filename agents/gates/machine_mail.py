@@ -151,8 +151,6 @@ def machine_mail(
         return None  # a chat or text message
     lowered = {name.lower(): value for name, value in headers.items()} if headers else {}
     sender = from_address or lowered.get("from", "")
-    if sender and to_address and sender.strip().lower() == to_address.strip().lower():
-        return MachineSign.OWN_ADDRESS  # only a machine, or a forger, writes to us from the address it writes to
     return (
         (_from_sender(sender, own_addresses) if sender else None)
         or _from_header(lowered)

@@ -22,9 +22,8 @@ _CLAUSE_END: Final = re.compile(r"[.!?;,:…]+(?:\s|$)|\s[-–—]\s")
 _SENTENCE_END: Final = re.compile(r"[.!?;\n…]+(?:\s+|$)|\n")
 # What stands right before the phrase and turns it round: "don't unsubscribe me", "why did you opt me out".
 _NOT_MEANT: Final = re.compile(
-    r"(?:\b(?:don'?t|do not|never|not|didn'?t|cannot|can'?t|nicht|não|niet|nie|did you|have you|you|they|who"
-    r"|i did|i have"
-    r"|(?:i|we|they|he|she) (?:(?!you)\w+ ){0,2}to)"
+    r"(?:\b(?:don'?t|do not|never|not|didn'?t|cannot|can'?t|nicht|não|niet|nie|did you|have you|you|they"
+    r"|who|i did|i have|(?:i|we|they|he|she) (?:(?!you)\w+ ){0,2}to)"
     r"|\b(?:if|when|unless|before|wenn|falls|si|se|als|jeśli)\b[^,]{0,60})\s+$"
 )
 

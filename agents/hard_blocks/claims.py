@@ -5,7 +5,7 @@ from datetime import tzinfo
 
 from agents.hard_blocks.block import BlockGroup, HardBlock, Rule
 from agents.hard_blocks.context_claims import ContextClaims, day_keys
-from agents.hard_blocks.meetings import dates_of, days_of_times, is_declined, is_free, is_past
+from agents.hard_blocks.meetings import days_of_times, is_declined, is_free, is_past
 from agents.hard_blocks.reading import read_claims
 from agents.hard_blocks.source import Claim, Source
 from agents.hard_blocks.zones import lead_zone, zone_of
@@ -41,11 +41,10 @@ def _block(rule: Rule, claim: Claim) -> HardBlock:
 
 
 def _wrong_weekday(claim: Claim, context: ContextClaims) -> bool:
-    """Whether a date and the weekday beside it disagree, whichever of its meanings and years the date has."""
+    """Whether a date and the weekday beside it disagree, whichever of its meanings the date has."""
     if not claim.days or claim.weekday is None:
         return False
-    meant = dates_of(claim, context.snapshot.now.date())
-    return all(day.weekday() != claim.weekday for day in meant)
+    return all(day.weekday() != claim.weekday for day in context.meanings(claim))
 
 
 def _only_zone(claims: Sequence[Claim], context: ContextClaims) -> tzinfo:

@@ -4,12 +4,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from typing import Final
 
 from agents.gates.reply_text import is_html, readable
 from agents.hard_blocks.block import Rule
-from agents.hard_blocks.meetings import dates_of, days_of_times
+from agents.hard_blocks.meetings import dates_of, days_of_times, nearest
 from agents.hard_blocks.numbers import NUMBER, number_key
 from agents.hard_blocks.reading import read_claims
 from agents.hard_blocks.source import Claim, Source
@@ -79,17 +79,20 @@ class ContextClaims:
             case _:
                 return claim.key in self.keys[claim.rule]
 
+    def meanings(self, claim: Claim) -> list[date]:
+        """The days a date may mean. Without a year: those of that name in the context, or else the nearest."""
+        dated = tuple(known for known in self.days if known[0] and (0, *known[1:]) in claim.days)
+        return dates_of(claim._replace(days=dated or claim.days), self.snapshot.now.date())
+
     def _holds_day(self, claim: Claim) -> bool:
         if not claim.days:
             return claim.relative is not None or claim.weekday in self.weekdays
-        wanted = [(meant.year, meant.month, meant.day) for meant in dates_of(claim, self.snapshot.now.date())]
+        today = self.snapshot.now.date()
         return any(
-            day in self.days or (0, *day[1:]) in self.days or (not claimed[0] and self._some_year(day))
-            for day, claimed in zip(wanted, claim.days, strict=False)
+            (meant.year, meant.month, meant.day) in self.days
+            or ((0, meant.month, meant.day) in self.days and meant == nearest(meant.month, meant.day, today))
+            for meant in self.meanings(claim)
         )
-
-    def _some_year(self, day: tuple[int, int, int]) -> bool:
-        return any(known[1:] == day[1:] for known in self.days)
 
     def _holds_time(self, claim: Claim) -> bool:
         zone = zone_of(claim.zone, self.snapshot) if claim.zone else None

@@ -29,7 +29,7 @@ _HOST: Final = re.compile(
     r"|pt|br|nl|pl"
     r"|se|no|dk|fi|cz|ru|jp|cn|in|mx|me|tv|ly|gl|cc|to|sh|link|shop|store|online|site|xyz|club|tech|cloud|page|top"
     r"|blog|news)"
-    r"(?:[:/?#]\S*)?|(?:\d{1,3}\.){3}\d{1,3}(?:[:/]\S*)?)"
+    r"(?:[:/?#]\S*)?|(?:[\w-]+\.)+[a-z]{2,24}/\S*|(?:\d{1,3}\.){3}\d{1,3}(?:[:/]\S*)?)"
 )
 _WEB: Final = re.compile(r"(?:https?://)?(?:www\.)?([^/?#]+)(.*)", re.IGNORECASE | re.DOTALL)
 
@@ -52,6 +52,7 @@ _UNIT: Final = re.compile(
 )
 _RANGE: Final = re.compile(r"\d{1,4}-\d{1,4}")
 _INTERLEAVED: Final = re.compile(r"\d[a-z].*\d|[a-z]\d.*[a-z]|\d[a-z].*[a-z]\d", re.IGNORECASE)
+_STANDARD: Final = re.compile(r"(?<![^\W_])(?:iso(?:/iec)?|iec|din|en|rfc|ieee|ansi)[\s-]?$")
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 
 
@@ -144,6 +145,8 @@ def _is_identifier(token: str, hashed: bool, before: str) -> bool:
         return False
     if hashed or (digits >= LABELLED_DIGITS_MIN and _LABEL.search(before)):
         return True
+    if _STANDARD.search(before):
+        return False
     if not letters:
         return digits >= BARE_DIGITS_MIN and not _RANGE.fullmatch(token)
     interleaved = _INTERLEAVED.search(token) is not None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from db import sql
 
@@ -67,7 +66,7 @@ async def _catalogue(connection: asyncpg.Connection, schema: str) -> Catalogue:
     return {name: definition for name, definition in found.items() if _OURS_ONLY not in name}
 
 
-def _column(row: Mapping[str, Any]) -> str:
+def _column(row: asyncpg.Record) -> str:
     required = " NOT NULL" if row["required"] else ""
     return f"{row['type']}{required}" + (f" DEFAULT {row['default']}" if row["default"] is not None else "")
 

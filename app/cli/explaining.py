@@ -156,7 +156,9 @@ def _confidence_gates(draft: asyncpg.Record, artifacts: Sequence[asyncpg.Record]
     threshold, revision = draft["auto_send_threshold"], draft["policy_revision"]
     if threshold is None:
         return
-    by_iteration: dict[int, float | None] = dict(confidences(artifacts)) or {draft["chosen_iteration"]: draft["auto_send_confidence"]}
+    by_iteration: dict[int, float | None] = dict(confidences(artifacts)) or {
+        draft["chosen_iteration"]: draft["auto_send_confidence"]
+    }
     for iteration, confidence in sorted(by_iteration.items()):
         name = "confidence" if iteration == 0 else f"confidence, iteration {iteration}"
         passed = confidence is not None and confidence >= threshold

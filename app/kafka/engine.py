@@ -5,9 +5,11 @@ hard-codes uncommitted under at_least_once); the consumer's position is observed
 """
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, cast
 
 import faust
@@ -21,7 +23,8 @@ from schemas.limits import SESSION_TIMEOUT_S
 
 log = structlog.get_logger()
 
-_STREAM_BUFFER_EVENTS: Final = 16
+HAND_OVER: Final = 2  # what _drain_messages races: the hand-over and the suspension
+_STREAM_BUFFER_EVENTS: Final = 128
 _POLL_RECORDS_MAX: Final = 500
 _A_DAY_S: Final = 24 * 3600.0
 _COMMIT_INTERVAL_S: Final = 0.5
@@ -58,6 +61,19 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class _Consumer(driver.Consumer):
+    """Hands a record over without two tasks per record while the stream has room.
+
+    Faust races each hand-over against a suspension of the flow: two tasks, several turns of the event loop a record, so
+    that a busy loop starves ingest. With room the hand-over does not wait, so there is nothing to race.
+    """
+
+    async def wait_first(self, *waiting: Any, timeout: Any = None) -> Any:
+        if len(waiting) == HAND_OVER and cast(_App, self.app).engine.has_room:
+            hand_over, suspension = waiting
+            suspension.close()
+            return await hand_over
+        return await super().wait_first(*waiting, timeout=timeout)
+
     def _new_consumer_thread(self) -> Any:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -91,6 +107,7 @@ class Engine:
         self.positions: dict[int, Position] = {}
         self.fetched_at = time.monotonic()
         self._app: _App | None = None
+        self._queue: Any = None
         self._generation = -1
 
     def observe(self, consumer: Any, records: Mapping[Any, Any], generation: int) -> None:
@@ -113,6 +130,12 @@ class Engine:
         if self._app is None or self._app._assignment is None:
             return frozenset()
         return frozenset(tp.partition for tp in self._app._assignment)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the stream takes another event without waiting."""
+        queue, app = self._queue, self._app
+        return queue is not None and not queue.full() and app is not None and app.flow_control.is_active()
 
     @property
     def rebalancing(self) -> bool:
@@ -165,14 +188,17 @@ class Engine:
             stream_wait_empty=False,
             stream_publish_on_commit=False,
             store="memory://",
+            datadir=str(Path(tempfile.gettempdir()) / "draft-pipeline-faust"),  # tables are not used
         )
         app.engine = self
         topic = app.topic(
             self.topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=False
         )
         consume = self._consume
+        self._queue = None
 
         async def agent(stream: Any) -> None:
+            self._queue = stream.channel.queue
             async for event in stream.noack().events():
                 await consume(event, event.message.generation_id)
 

@@ -7,12 +7,12 @@ import asyncio
 import time
 from typing import Final
 
-import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from app.config import Config, kafka_kwargs
 from db import sql
+from db.pool import Pool
 from schemas.limits import FENCE_POLL_S
 from schemas.topics import INBOUND_MESSAGE
 
@@ -20,35 +20,41 @@ _REQUEST_MS: Final = 5_000
 
 
 class InboundFence:
-    def __init__(self, config: Config, pool: asyncpg.Pool) -> None:
+    def __init__(self, config: Config, pool: Pool) -> None:
         self._config, self._pool = config, pool
         self._consumer: AIOKafkaConsumer | None = None
         self._next: asyncio.Task[dict[int, int]] | None = None
         self._lock = asyncio.Lock()
         self._seen: dict[int, int] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = 0.0
 
     async def passed(self, timeout_s: float) -> bool:
         """Whether ingest reached, within `timeout_s`, what was committed when this was called."""
-        give_up = time.monotonic() + timeout_s
         try:
-            ends = await asyncio.wait_for(self._shared_ends(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                ends = await self._shared_ends()
+                while self._behind(ends):
+                    await self._shared_look()
         except (KafkaError, OSError, TimeoutError):
             return False
-        while not await self._reached(ends):
-            if time.monotonic() >= give_up:
-                return False
-            await asyncio.sleep(FENCE_POLL_S)
         return True
-
-    async def _reached(self, ends: dict[int, int]) -> bool:
-        if self._behind(ends):
-            rows = await sql.ingest.watermarks.rows(self._pool, topic=INBOUND_MESSAGE.name)
-            self._seen = {row["partition"]: row["next_offset"] for row in rows}
-        return not self._behind(ends)
 
     def _behind(self, ends: dict[int, int]) -> bool:
         """A watermark never goes back, so one that was seen far enough needs no new look."""
         return any(self._seen.get(partition, 0) < end for partition, end in ends.items())
+
+    async def _shared_look(self) -> None:
+        """One look at the watermarks serves every send that waits, at most one each FENCE_POLL_S."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        await asyncio.sleep(max(self._looked_at + FENCE_POLL_S - time.monotonic(), 0.0))
+        rows = await sql.ingest.watermarks.rows(self._pool, topic=INBOUND_MESSAGE.name)
+        self._seen = {row["partition"]: row["next_offset"] for row in rows}
+        self._looked_at = time.monotonic()
 
     async def _shared_ends(self) -> dict[int, int]:
         """End offsets read by a request that began after this call: callers who come while one waits share the next."""

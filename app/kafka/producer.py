@@ -3,12 +3,15 @@
 import asyncio
 from typing import Final
 
+import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from agents.rim import OutboxRow
 from app.config import Config, kafka_kwargs
 from schemas.limits import DEAD_LETTER_RECORD_BYTES_MAX
+
+log = structlog.get_logger()
 
 _LINGER_MS: Final = 2
 _REQUEST_MS: Final = 10_000
@@ -24,6 +27,10 @@ def new_producer(config: Config) -> AIOKafkaProducer:
         request_timeout_ms=_REQUEST_MS,
         max_request_size=DEAD_LETTER_RECORD_BYTES_MAX + _HEADROOM_BYTES,
     )
+
+
+def _too_large(result: object) -> bool:
+    return isinstance(result, MessageSizeTooLargeError)
 
 
 class RowProducer:
@@ -43,13 +50,20 @@ class RowProducer:
             await self.stop()
             return []
         results = await asyncio.gather(*futures, return_exceptions=True)
-        if any(isinstance(result, BaseException) for result in results):
+        if any(isinstance(result, BaseException) for result in results if not _too_large(result)):
             await self.stop()
         return [row.id for row, result in zip(rows, results, strict=True) if not isinstance(result, BaseException)]
 
     async def _send_one(self, producer: AIOKafkaProducer, row: OutboxRow) -> "asyncio.Future[object]":
+        """The row's future. A row that is refused for its size fails alone."""
         headers = [(name, value.encode()) for name, value in row.headers.items()]
-        future: asyncio.Future[object] = await producer.send(row.topic, row.value, key=row.key, headers=headers)
+        future: asyncio.Future[object]
+        try:
+            future = await producer.send(row.topic, row.value, key=row.key, headers=headers)
+        except MessageSizeTooLargeError as error:
+            log.error("outbox_row_too_large", topic=row.topic, error_class=type(error).__name__)
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
         return future
 
     async def _started(self) -> AIOKafkaProducer:

@@ -1,11 +1,15 @@
 -- name: take_due_deliveries(owner, lease_s, limit)
 -- Due sends, and claimed ones whose worker died, by any worker; epoch + 1 on every taking.
-UPDATE delivery SET lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = now() + make_interval(secs => $2)
-WHERE id IN (SELECT id FROM delivery
-             WHERE status IN ('scheduled', 'claimed') AND coalesce(retry_at, scheduled_for) <= now()
-               AND (lease_until IS NULL OR lease_until < now())
-             ORDER BY scheduled_for LIMIT $3 FOR UPDATE SKIP LOCKED)
-RETURNING *;
+WITH due AS (
+    SELECT id FROM delivery
+    WHERE status IN ('scheduled', 'claimed') AND coalesce(retry_at, scheduled_for) <= now()
+      AND (lease_until IS NULL OR lease_until < now())
+    ORDER BY scheduled_for LIMIT $3 FOR UPDATE SKIP LOCKED
+)
+UPDATE delivery d
+SET lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = now() + make_interval(secs => $2)
+FROM due, workspace_settings s WHERE d.id = due.id AND s.workspace_id = d.workspace_id
+RETURNING d.*, s.channels;
 
 -- name: delivery_by_id(delivery_id)
 -- One delivery.
@@ -17,9 +21,7 @@ SELECT erased_at IS NOT NULL AS erased FROM lead WHERE workspace_id = $1 AND lea
 
 -- name: send_standing(draft_id)
 -- Whatever could stand against this send, as it is now; read after the lead's row is locked.
-SELECT now() AS now, d.status AS draft_status, d.mode, d.auto_send_confidence, d.content_sha256 AS draft_sha256, d.outcome_sequence,
-       d.auto_send_revision_applied, d.policy_revision, d.run_id, d.campaign_id, d.trigger_ingest_seq, d.recipient,
-       m.message_id AS provider_in_reply_to, m.subject, m.headers, m.received_at, m.traceparent,
+SELECT d.*, now() AS now, m.subject, m.headers, m.traceparent,
        coalesce(c.mode, w.default_mode) AS mode_now, s.channels, s.auto_replies_per_hour_max,
        s.auto_replies_per_day_max, s.sends_per_s_max, p.revision AS policy_now, p.auto_send_threshold AS threshold_now,
        EXISTS (SELECT 1 FROM kill_switch k WHERE k.disabled AND k.name = 'AUTO_SEND_DISABLED') AS send_off,
@@ -88,13 +90,37 @@ WHERE draft_id = $1 AND purpose = 'delivery' AND settled_at IS NULL;
 UPDATE delivery SET status = 'cancelled', reason = $2, finished_at = now(), lease_until = NULL
 WHERE draft_id = ANY ($1::uuid[]) AND status = 'scheduled' RETURNING draft_id;
 
--- name: insert_sent_message(id, workspace_id, lead_id, channel, thread_id, message_id, sent_by, draft_id, campaign_id, mode, body, subject, to_address, approved_by, approved_via)
--- AI Sent: the outbound message row, tied to its draft.
-INSERT INTO message (id, workspace_id, lead_id, channel, thread_id, message_id, direction, sent_by, source, draft_id,
-                     campaign_id, mode, body, subject, to_address, disposition, approved_by, approved_via, received_at)
-VALUES ($1, $2, $3, $4, $5, $6, 'outbound', $7, 'draft-pipeline', $8, $9, $10, $11, $12, $13, 'outbound', $14, $15,
-        now())
-ON CONFLICT (workspace_id, message_id) DO NOTHING;
+-- name: record_sent(delivery_id, epoch, provider_message_id, draft_id, sequence, action, reason, message_row_id, message_id, sent_by, subject, event_id, key, value, headers, taken_s)
+-- AI Sent, in one statement: delivery, draft, outbound message, claim, review request and event. Compare and set: only the
+-- lease holder, only while the draft's sequence is the one the event was made for.
+WITH draft AS (
+    UPDATE ai_draft SET status = 'sent', auto_send_action = $6, auto_send_reason = $7, outcome_sequence = $5,
+           updated_at = now()
+    WHERE id = $4 AND outcome_sequence = $5 - 1
+      AND EXISTS (SELECT 1 FROM delivery x WHERE x.id = $1 AND x.lease_epoch = $2 AND x.status IN ('scheduled', 'claimed'))
+    RETURNING *
+), sent AS (
+    UPDATE delivery SET status = 'sent', provider_message_id = $3, finished_at = now(), lease_until = NULL
+    WHERE id = $1 AND lease_epoch = $2 AND status IN ('scheduled', 'claimed') AND EXISTS (SELECT 1 FROM draft)
+    RETURNING *
+), message AS (
+    INSERT INTO message (id, workspace_id, lead_id, channel, thread_id, message_id, direction, sent_by, source, draft_id,
+                         campaign_id, mode, body, subject, to_address, disposition, approved_by, approved_via,
+                         received_at)
+    SELECT $8, d.workspace_id, d.lead_id, d.channel, d.thread_id, $9, 'outbound', $10, 'draft-pipeline', d.id,
+           d.campaign_id, d.mode, s.content, $11, s.recipient, 'outbound', s.approved_by, s.approved_via, now()
+    FROM draft d, sent s
+    ON CONFLICT (workspace_id, message_id) DO NOTHING
+), claim AS (
+    UPDATE draft_claim c SET settled_at = now(), outcome = 'sent'
+    FROM sent WHERE c.draft_id = sent.draft_id AND c.purpose = 'delivery' AND c.settled_at IS NULL
+), review AS (
+    UPDATE review_request q SET status = 'decided', closed_at = now()
+    FROM sent WHERE q.draft_id = sent.draft_id AND q.status = 'open'
+)
+INSERT INTO outbox (event_id, topic, key, value, headers, workspace_id, taken_until)
+SELECT $12, 'draft-outcome', $13, $14, $15, sent.workspace_id, now() + make_interval(secs => $16) FROM sent
+ON CONFLICT (topic, event_id) DO NOTHING RETURNING id;
 
 -- name: insert_delivery(delivery_id, draft_id, workspace_id, lead_id, trigger_message_id, channel, thread_id, recipient, content, content_sha256, approved_by, approved_via, edited, confirmed_by)
 -- A person's send, or a confirmed second one.
@@ -112,3 +138,7 @@ FROM delivery WHERE status IN ('scheduled', 'claimed');
 -- Whether a delivery has been tried for longer than its workspace lets a message wait. A delay asked for is not waiting.
 SELECT now() - greatest(d.scheduled_for, d.created_at) > make_interval(secs => s.message_age_s_max)
 FROM delivery d JOIN workspace_settings s ON s.workspace_id = d.workspace_id WHERE d.id = $1;
+
+-- name: lock_deliveries_of_draft(draft_id)
+-- Wait for whoever is working on a delivery of this draft.
+SELECT id FROM delivery WHERE draft_id = $1 ORDER BY id FOR UPDATE;

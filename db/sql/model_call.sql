@@ -33,10 +33,12 @@ INSERT INTO ai_interaction (id, workspace_id, run_id, feature_id, source, model,
 SELECT id, workspace_id, run_id, $9, $10, model, $2, coalesce($6, 0), coalesce($7, 0), coalesce($8, 0), $5, $11
 FROM settled ON CONFLICT DO NOTHING;
 
--- name: settle_call_with_artifact_if_leased(run_id, epoch, call_id, cost_usd, input_tokens, output_tokens, latency_ms, feature_id, source, metadata, artifact_id, stage, iteration, prompt_key, input_sha256, model, payload, text)
--- Answer, artifact and telemetry in one statement; the artifact only while the lease is ours.
+-- name: settle_call_with_artifact_if_leased(run_id, epoch, call_id, cost_usd, input_tokens, output_tokens, latency_ms, feature_id, source, metadata, artifact_id, stage, iteration, prompt_key, input_sha256, model, payload, text, next_id, next_stage, next_model, next_effort, next_input_sha256)
+-- Answer, artifact, telemetry and the record of the next call in one statement; artifact and next call only while the
+-- lease is ours. `next_id` null: no next call is recorded.
 WITH leased AS (
-    SELECT id FROM draft_pipeline_run WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING' FOR SHARE
+    SELECT id, draft_id, workspace_id, superseded_at FROM draft_pipeline_run
+    WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING'
 ), settled AS (
     UPDATE model_call SET status = 'answered', cost_usd = $4, input_tokens = $5, output_tokens = $6, latency_ms = $7,
            finished_at = now()
@@ -45,6 +47,11 @@ WITH leased AS (
     INSERT INTO ai_interaction (id, workspace_id, run_id, feature_id, source, model, status, input_tokens,
                                 output_tokens, latency_ms, cost_usd, metadata)
     SELECT id, workspace_id, run_id, $8, $9, model, 'answered', $5, $6, $7, $4, $10 FROM settled
+    ON CONFLICT DO NOTHING
+), next_call AS (
+    INSERT INTO model_call (id, run_id, draft_id, workspace_id, stage, iteration, attempt, model, effort, input_sha256)
+    SELECT $19, leased.id, leased.draft_id, leased.workspace_id, $20, 0, 1, $21, $22, $23
+    FROM leased WHERE $19::uuid IS NOT NULL AND leased.superseded_at IS NULL
     ON CONFLICT DO NOTHING
 )
 INSERT INTO draft_pipeline_artifact (id, run_id, stage, iteration, prompt_key, input_sha256, model, payload, text,

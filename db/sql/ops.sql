@@ -102,6 +102,7 @@ SELECT m.workspace_id, m.message_id, m.disposition, m.direction, d.id AS draft_i
        d.auto_send_action AS action, d.auto_send_reason AS reason, d.revision_outcome, d.hard_blocks, d.mode,
        d.auto_send_original_confidence::float8 AS before, d.auto_send_confidence::float8 AS after,
        d.auto_send_revision_applied AS revised, r.status AS run_status,
+       EXISTS (SELECT 1 FROM meeting_overseer_decision o WHERE o.draft_id = d.id) AS meeting,
        extract(epoch FROM coalesce(x.finished_at, r.finished_at) - m.ingested_at)::float8 AS latency_s
 FROM message m
 LEFT JOIN ai_draft d ON d.workspace_id = m.workspace_id AND d.trigger_message_id = m.message_id
@@ -160,3 +161,17 @@ FROM process_heartbeat WHERE beat_at > now() - interval '10 seconds' ORDER BY ro
 -- name: subjects_of_action(action)
 -- What an action was done to.
 SELECT DISTINCT subject FROM admin_audit WHERE action = $1;
+
+-- name: events_on(topic)
+-- How many events of ours went to a topic, or wait for it.
+SELECT count(*) FROM outbox WHERE topic = $1;
+
+-- name: tables_that_hold(pattern, workspace_id)
+-- Where a text stands that must stand nowhere but in messages, drafts and their artifacts.
+SELECT 'ai_interaction' AS place FROM ai_interaction t WHERE workspace_id = $2 AND t::text LIKE $1
+UNION SELECT 'model_call' FROM model_call t WHERE workspace_id = $2 AND t::text LIKE $1
+UNION SELECT 'outbox, topic ' || topic FROM outbox t
+      WHERE workspace_id = $2 AND convert_from(value, 'UTF8') || headers::text LIKE $1
+UNION SELECT 'draft_pipeline_run' FROM draft_pipeline_run t WHERE workspace_id = $2 AND t::text LIKE $1
+UNION SELECT 'admin_audit' FROM admin_audit t WHERE workspace_id = $2 AND t::text LIKE $1
+UNION SELECT 'process_heartbeat' FROM process_heartbeat t WHERE t::text LIKE $1;

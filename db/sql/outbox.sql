@@ -14,13 +14,18 @@ FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::jsonb[], $6::t
 ON CONFLICT (topic, event_id) DO NOTHING
 RETURNING id, event_id, topic;
 
--- name: take_unpublished(taken_s, limit)
--- Rows that a crash left, taken by one relay at a time.
+-- name: take_unpublished(taken_s, limit, bytes)
+-- Rows that a crash left, as many as fit into `bytes`, taken by one relay at a time.
 UPDATE outbox SET taken_until = now() + make_interval(secs => $1)
 WHERE id IN (SELECT id FROM outbox
-             WHERE published_at IS NULL AND conversation IS NULL AND not_before <= now()
-               AND (taken_until IS NULL OR taken_until < now())
-             ORDER BY not_before, id LIMIT $2 FOR UPDATE SKIP LOCKED)
+             WHERE id IN (SELECT id FROM (
+                   SELECT id, sum(octet_length(value)) OVER (ORDER BY not_before, id) AS bytes, row_number() OVER
+                          (ORDER BY not_before, id) AS position
+                   FROM outbox WHERE published_at IS NULL AND conversation IS NULL AND not_before <= now()
+                                 AND (taken_until IS NULL OR taken_until < now())
+                   ORDER BY not_before, id LIMIT $2) sized WHERE position = 1 OR coalesce(bytes, 0) <= $3)
+               AND published_at IS NULL AND (taken_until IS NULL OR taken_until < now())
+             FOR UPDATE SKIP LOCKED)
 RETURNING id, topic, key, value, headers;
 
 -- name: take_admitted_requests(taken_s, limit)

@@ -55,8 +55,8 @@ SELECT
         SELECT text FROM lead_memory_entry WHERE workspace_id = $1 AND lead_id = $2
         ORDER BY created_at DESC LIMIT $5) t) AS memory;
 
--- name: create_run_if_absent(run_id, workspace_id, lead_id, trigger_message_id, draft_id, channel, thread_id, attempt, retry_of, policy_revision, lease_owner, lease_s, traceparent, campaign_id, trigger_ingest_seq, mode, recipient, threshold, snapshot, context_pack, request_event_id)
--- Create run, draft and context, and take the lease; older RUNNING runs of the conversation are superseded by it.
+-- name: create_run_if_absent(run_id, workspace_id, lead_id, trigger_message_id, draft_id, channel, thread_id, attempt, retry_of, policy_revision, lease_owner, lease_s, traceparent, campaign_id, trigger_ingest_seq, mode, recipient, threshold, snapshot, context_pack, request_event_id, next_id, next_stage, next_model, next_effort, next_input_sha256)
+-- Create run, draft and context, take the lease and record the first call; older RUNNING runs of the conversation are superseded by it.
 WITH run AS (
     INSERT INTO draft_pipeline_run (id, workspace_id, lead_id, trigger_message_id, draft_id, channel, thread_id, attempt,
                                     retry_of, policy_revision, lease_owner, lease_until, traceparent)
@@ -72,6 +72,9 @@ WITH run AS (
         WHERE d.status = 'pending' AND d.auto_send_evaluated_at IS NULL
 ), context AS (
     INSERT INTO draft_run_context (run_id, snapshot, context_pack) SELECT run.id, $19, $20 FROM run
+), first_call AS (
+    INSERT INTO model_call (id, run_id, draft_id, workspace_id, stage, iteration, attempt, model, effort, input_sha256)
+    SELECT $22, run.id, $5, $2, $23, 0, 1, $24, $25, $26 FROM run WHERE $22::uuid IS NOT NULL
 ), trigger_message AS (
     UPDATE message SET disposition = 'run' WHERE workspace_id = $2 AND message_id = $4 AND EXISTS (SELECT 1 FROM run)
 ), admitted AS (
@@ -118,6 +121,20 @@ UPDATE draft_pipeline_run
 SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_until = now() + make_interval(secs => $3), updated_at = now()
 WHERE id = $1 AND status = 'RUNNING' AND phase = $4 AND lease_until < now()
 RETURNING lease_epoch, superseded_at IS NOT NULL AS superseded;
+
+-- name: take_lease_with_draft(run_id, owner, lease_s, phase)
+-- The same, and the draft with the settings and switches in force now, in one look.
+WITH run AS (
+    UPDATE draft_pipeline_run
+    SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_until = now() + make_interval(secs => $3),
+        updated_at = now()
+    WHERE id = $1 AND status = 'RUNNING' AND phase = $4 AND lease_until < now()
+    RETURNING id, draft_id, lease_epoch, superseded_at IS NOT NULL AS superseded, traceparent
+)
+SELECT d.*, run.lease_epoch, run.superseded, run.traceparent, s.auto_send_revision_enabled,
+       EXISTS (SELECT 1 FROM kill_switch k WHERE k.disabled AND k.name = 'AUTO_SEND_DISABLED') AS send_off,
+       EXISTS (SELECT 1 FROM kill_switch k WHERE k.disabled AND k.name = 'AUTO_SEND_REVISION_DISABLED') AS revision_off
+FROM run JOIN ai_draft d ON d.id = run.draft_id JOIN workspace_settings s ON s.workspace_id = d.workspace_id;
 
 -- name: run_standing(run_id)
 -- Where a run stands.

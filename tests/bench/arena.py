@@ -20,6 +20,7 @@ from app.kafka.topics import create_topics
 from app.stack.local import LocalStack
 from db import migrate
 from db.pool import create_pool
+from schemas.topics import INBOUND_MESSAGE
 from tests.bench.messages import CONFIDENT, WORKSPACES, Message
 from tests.bench.processes import BenchError, Process
 from tests.bench.progress import say
@@ -55,7 +56,7 @@ GROUP BY 1 ORDER BY 2 DESC
 
 @dataclass
 class Arena:
-    """One row's world. `seed` numbers messages, so that every lead is unique."""
+    """One row's world. `seed` numbers messages, so that every lead is unique; `runs` counts those that were started."""
 
     stack: LocalStack
     config: Config
@@ -63,6 +64,7 @@ class Arena:
     producer: AIOKafkaProducer
     children: AsyncExitStack
     seed: int = 0
+    runs: int = 0
     logs: list[Path] = field(default_factory=list)
 
     async def process(self, module: str, *arguments: str, name: str = "") -> Process:
@@ -84,14 +86,14 @@ class Arena:
         first, self.seed = self.seed, self.seed + count
         return [Message(number, text) for number in range(first, first + count)]
 
-    async def produce(self, messages: list[Message]) -> float:
+    async def produce(self, messages: list[Message], topic: str = INBOUND_MESSAGE.name) -> float:
         """Send all at once; returns the monotonic time just before the first."""
         started = time.monotonic()
-        futures = [await self.send(message) for message in messages]
+        futures = [await self.send(message, topic) for message in messages]
         await asyncio.gather(*futures)
         return started
 
-    async def send(self, message: Message, topic: str = "inbound-message") -> asyncio.Future[Any]:
+    async def send(self, message: Message, topic: str = INBOUND_MESSAGE.name) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = await self.producer.send(topic, message.value(), key=message.key)
         return future
 
@@ -134,7 +136,9 @@ class Arena:
 async def arena() -> AsyncIterator[Arena]:
     """A stack in a temporary folder, its schema, its topics and the workspaces; everything ends with it."""
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="draft-bench-", ignore_cleanup_errors=True)))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="draft-bench-", ignore_cleanup_errors=True))
+        )
         local = await stack.enter_async_context(LocalStack(folder, PARTS))
         config = Config.model_validate({name.lower(): value for name, value in local.env.items()})
         await migrate.apply(config.migration_url or "")

@@ -21,7 +21,7 @@ import orjson
 import uvloop
 
 from app.model.wire import PATHS
-from schemas.limits import OUTPUT_TOKENS_MAX
+from schemas.limits import EVENTS_IN_FLIGHT_MAX, MODEL_CALL_S_MAX, OUTPUT_TOKENS_MAX
 from tests.bench.sameness import Assignment, Call, read_assignment
 
 _POOL_SIZE: Final = 24
@@ -36,20 +36,24 @@ Said = tuple[str, int, int]
 CallModel = Callable[[Call, uuid.UUID], Awaitable[Said]]
 
 
+def plain_client(assignment: Assignment) -> openai.AsyncOpenAI:
+    """The openai client on aiohttp, as its documentation shows it, with room for all runs at once."""
+    return openai.AsyncOpenAI(
+        api_key=assignment.api_key,
+        base_url=assignment.base_url,
+        max_retries=0,
+        timeout=MODEL_CALL_S_MAX,
+        http_client=openai.DefaultAioHttpClient(limits=httpx2.Limits(max_connections=2 * EVENTS_IN_FLIGHT_MAX)),
+    )
+
+
 class Bare:
     """The loop and its two clients' worth of tools."""
 
     def __init__(self, assignment: Assignment, pool: asyncpg.Pool) -> None:
         self._assignment, self._pool = assignment, pool
-        limits = httpx2.Limits(max_connections=1000)
-        self._openai = openai.AsyncOpenAI(
-            api_key=assignment.api_key,
-            base_url=assignment.base_url,
-            max_retries=0,
-            timeout=60.0,
-            http_client=openai.DefaultAioHttpClient(limits=limits),
-        )
-        self._bodies = {call.stage: orjson.dumps(_arguments(call)) for call in assignment.calls}
+        self._openai = plain_client(assignment)
+        self._bodies = {call.stage: orjson.dumps(arguments_of(call)) for call in assignment.calls}
 
     async def runs(self, kind: str, count: int) -> None:
         """Make `count` runs, so many at a time as the worker has."""
@@ -74,7 +78,9 @@ class Bare:
             )  # fmt: skip
 
     async def _plain(self, call: Call, run_id: uuid.UUID) -> Said:
-        response: Any = await self._openai.responses.create(**_arguments(call), extra_headers=_headers(call, run_id))
+        response: Any = await self._openai.responses.create(
+            **arguments_of(call), extra_headers=headers_of(call, run_id)
+        )
         return response.output_text, response.usage.input_tokens, response.usage.output_tokens
 
     async def _lean(self, call: Call, run_id: uuid.UUID) -> Said:
@@ -82,14 +88,14 @@ class Bare:
             PATHS["responses"],
             cast_to=httpx2.Response,
             content=self._bodies[call.stage],
-            options={"headers": _headers(call, run_id)},
+            options={"headers": headers_of(call, run_id)},
         )
         body = orjson.loads(response.content)
         usage = body["usage"]
         return body["output"][0]["content"][0]["text"], usage["input_tokens"], usage["output_tokens"]
 
 
-def _arguments(call: Call) -> dict[str, Any]:
+def arguments_of(call: Call) -> dict[str, Any]:
     return {
         "model": call.model,
         "store": False,
@@ -101,7 +107,7 @@ def _arguments(call: Call) -> dict[str, Any]:
     }
 
 
-def _headers(call: Call, run_id: uuid.UUID) -> dict[str, str]:
+def headers_of(call: Call, run_id: uuid.UUID) -> dict[str, str]:
     return {
         "X-Draft-Stage": call.stage,
         "X-Draft-Iteration": "0",

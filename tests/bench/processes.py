@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from app.stack.leash import __file__ as LEASH
+from tests.bench.cpu import cpu_s, rss_mb
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 READY_S_MAX: Final = 60.0
 STOP_S_MAX: Final = 60.0
-_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _SWITCHES: Final = ("AUTO_SEND_DISABLED", "AUTO_SEND_REVISION_DISABLED", "LEAD_CONTEXT_BUNDLE_DISABLED")
 
 
@@ -67,14 +67,15 @@ class Process:
         return await self.line(seconds_max)
 
     def cpu_s(self) -> float:
-        """User and system time of all its threads, in seconds (proc(5), stat, fields 14 and 15)."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+        """User and system time so far, in seconds."""
+        return cpu_s(self.pid)
 
     def rss_mb(self) -> float:
-        """Resident memory in MB (proc(5), status, VmRSS)."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+        """Resident memory in MB."""
+        return rss_mb(self.pid)
+
+    def signal(self, number: signal.Signals) -> None:
+        self._child.send_signal(number)
 
     async def stop(self, seconds_max: float = STOP_S_MAX) -> None:
         """SIGTERM, then SIGKILL."""

@@ -61,7 +61,9 @@ def read_assignment(path: Path) -> Assignment:
 
 async def assignment(arena: Arena, in_flight: int) -> Assignment:
     """The requests of one standard run that went through, folded from what it recorded."""
-    run_id: UUID | None = await arena.pool.fetchval("SELECT id FROM draft_pipeline_run WHERE status = 'COMPLETED' LIMIT 1")
+    run_id: UUID | None = await arena.pool.fetchval(
+        "SELECT id FROM draft_pipeline_run WHERE status = 'COMPLETED' LIMIT 1"
+    )
     if run_id is None:
         raise BenchError("no run has completed yet")
     config = arena.config

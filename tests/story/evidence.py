@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from app.stack.ledger import read_ledger
 from schemas.topics import TOPICS
@@ -82,7 +83,7 @@ def _webhooks(folder: Path) -> list[Accepted]:
     found = []
     for line in taken:
         body = json.loads(line["body"])
-        workspace = line["path"].partition("?of=")[2] or None
+        workspace = unquote(line["path"].partition("?of=")[2]) or None
         found.append(Accepted(line["key"], body["draft_id"], body["text"], body["recipient"], workspace))
     return found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from app.cli.idle import left_to_do
 from app.cli.lagging import group_reader
 from app.config import Config
 from app.kafka.topics import create_topics
 from app.stack.local import LocalStack
+from app.stack.stand_in import StandIn
 from db import migrate
 from db.pool import connect
 from schemas.limits import DEAD_LETTER_RECORD_BYTES_MAX
+from schemas.topics import TOPICS
 from tests.story.rows import Row, Workspace, key_of, value_of
 from tests.story.worker import Worker
 
@@ -98,6 +101,14 @@ class Pipeline:
         futures = [await producer.send(topic, value_of(each), key=key_of(each)) for each in rows]
         return list(await asyncio.gather(*futures))
 
+    async def produce_raw(self, topic: str, key: bytes | None, value: bytes | None) -> Any:
+        """One record exactly as given, even without key and value (which `send` refuses); where it landed."""
+        producer = await self._started_producer()
+        batch = producer.create_batch()
+        batch.append(key=key, value=value, timestamp=None)
+        future = await producer.send_batch(batch, topic, partition=zlib.crc32(key or b"") % TOPICS[topic].partitions)
+        return await future
+
     async def _started_producer(self) -> AIOKafkaProducer:
         if self._producer is None:
             self._producer = AIOKafkaProducer(
@@ -112,13 +123,13 @@ class Pipeline:
     async def topic(self, name: str) -> list[Record]:
         """All committed records of a topic, by partition and offset."""
         async with AIOKafkaConsumer(
+            name,
             bootstrap_servers=self.stack.kafka.bootstrap,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=16 * 1024 * 1024,
         ) as consumer:
-            partitions = consumer.partitions_for_topic(name) or await _partitions(consumer, name)
-            return await _read_all(consumer, [TopicPartition(name, each) for each in sorted(partitions)])
+            return await _read_all(consumer)
 
     # ---- waiting
 
@@ -164,9 +175,16 @@ async def pipeline(
     workers: int = 2,
     workspaces: Sequence[Workspace] = (),
     worker_env: Mapping[str, str] | None = None,
+    model: str | None = None,
 ) -> AsyncIterator[Pipeline]:
-    """A fresh stack: migrated, topics created, workspaces provisioned, `workers` consuming."""
-    async with LocalStack(folder) as stack:
+    """A fresh stack: migrated, topics created, workspaces provisioned, `workers` consuming.
+
+    :param model: a module that takes the place of the scripted model.
+    """
+    stack = LocalStack(folder)
+    if model is not None:
+        stack.model = StandIn("model", model, stack.dir)
+    async with stack:
         await migrate.apply(stack.postgres.url)
         await create_topics(config_of(stack), 1)
         running = Pipeline(stack, await connect(stack.postgres.url), worker_env or {})
@@ -215,20 +233,13 @@ async def provision(db: asyncpg.Connection, stack: LocalStack, workspace: Worksp
         )
 
 
-async def _partitions(consumer: AIOKafkaConsumer, name: str) -> set[int]:
-    await consumer.topics()
-    found: set[int] = consumer.partitions_for_topic(name) or set()
-    return found
-
-
-async def _read_all(consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> list[Record]:
-    consumer.assign(partitions)
-    await consumer.seek_to_beginning(*partitions)
-    ends = await consumer.end_offsets(partitions)
+async def _read_all(consumer: AIOKafkaConsumer) -> list[Record]:
+    """Without a group a consumer is assigned every partition of its topic."""
+    ends = await consumer.end_offsets(consumer.assignment())
     found: list[Record] = []
     give_up = time.monotonic() + READ_S_MAX
-    while any([await consumer.position(each) < ends[each] for each in partitions]):
-        assert time.monotonic() < give_up, f"{partitions[0].topic} could not be read to its end"
+    while any([await consumer.position(each) < end for each, end in ends.items()]):
+        assert time.monotonic() < give_up, f"{consumer.subscription()} could not be read to the end"
         for batch in (await consumer.getmany(timeout_ms=200)).values():
             found += [Record(r.topic, r.partition, r.offset, r.key, r.value, dict(r.headers)) for r in batch]
     return sorted(found, key=lambda record: (record.partition, record.offset))

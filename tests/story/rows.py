@@ -35,13 +35,13 @@ def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def row(workspace: str, lead: str, body: str, **fields: Any) -> Row:
+def row(workspace: str, who: str, body: str, **fields: Any) -> Row:
     """One inbound message, on chat unless said otherwise, with an id of its own."""
     made = {
         "schema_version": 1,
         "message_id": f"m-{workspace}-{next(_numbers)}",
         "workspace_id": workspace,
-        "lead_id": lead,
+        "lead_id": who,
         "channel": "chat",
         "received_at": now(),
         "body": body,

@@ -19,7 +19,7 @@ STOP_S_MAX = 40.0
 # Faust keeps a folder beside itself, so each worker gets a working directory of its own.
 COMMAND = "import os, sys; os.chdir(sys.argv.pop(1)); from app.cli import main; main()"
 _CONSUMING = re.compile(rb"^worker (\S+) is consuming$", re.MULTILINE)
-_KEPT = ("PATH", "HOME", "LANG", "TZ")
+_KEPT = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH")
 
 
 class Worker:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.gates import MachineSign, first_gate, machine_mail, opts_out, readable, strip_quoted
@@ -318,6 +318,7 @@ def test_hostile_bodies_do_not_hold_up_ingest(piece: str) -> None:
     assert time.perf_counter() - start < HOSTILE_S_MAX
 
 
+@settings(deadline=None)
 @given(st.text(), st.dictionaries(st.text(), st.text()))
 def test_no_text_breaks_a_gate(text: str, headers: dict[str, str]) -> None:
     """Whatever arrives, the gates answer."""

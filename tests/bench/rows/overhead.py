@@ -11,6 +11,7 @@ import orjson
 
 from tests.bench.arena import Arena, arena
 from tests.bench.figures import Figure
+from tests.bench.messages import WORKSPACES
 from tests.bench.processes import BenchError, Process
 from tests.bench.progress import say
 from tests.bench.sameness import assignment
@@ -57,6 +58,7 @@ class Rounds:
 async def measure(quick: bool) -> list[Figure]:
     size = QUICK if quick else FULL
     async with arena() as place:
+        await place.set_all(running_runs_max=IN_FLIGHT // len(WORKSPACES))
         worker = await place.worker()
         await place.produce(place.messages(size.warm_up))
         await place.sent(size.warm_up, _S_MAX)

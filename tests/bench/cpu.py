@@ -1,0 +1,37 @@
+"""CPU of everything that shares the machine: the worker, the broker, the database with all its processes, the model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from app.stack.local import LocalStack
+
+_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of all threads of a process, in seconds (proc(5), stat, fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process in MB (proc(5), status, VmRSS)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its children: a Postgres server is one for each connection."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def stack_cpu_s(stack: LocalStack) -> dict[str, float]:
+    """CPU seconds of each part. A connection that ended meanwhile takes its share with it."""
+    parts = {"broker": stack.kafka.pid, "database": stack.postgres.pid, "scripted model": stack.model.pid}
+    return {name: sum(map(cpu_s, _family(pid))) for name, pid in parts.items() if pid is not None}

@@ -1,0 +1,124 @@
+"""Whatever bytes arrive and whatever a model says: a dead letter or a person, never a crash, never a wrong send."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.story.audit import audit, only
+from tests.story.audit_events import source_of
+from tests.story.bad_records import BAD, WORKSPACE
+from tests.story.harness import Pipeline, pipeline
+from tests.story.hostile_model import ANSWERS_FILE
+from tests.story.rows import DATA, Workspace, row
+
+STAGES_ASKED = ("draft_strategy_step1", "draft_generation_step2", "auto_send_evaluation")
+CALM = {"quiet_window_s": 0.0}
+
+
+def suite_files() -> list[Path]:
+    """JSONTestSuite: valid, invalid and debatable JSON, one file each."""
+    return sorted((DATA / "json-test-suite").glob("*.json"))
+
+
+def naughty_strings() -> list[str]:
+    """The Big List of Naughty Strings."""
+    found: list[str] = json.loads((DATA / "naughty-strings.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+async def hostile(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pipeline]:
+    """One worker beside a model that says what it is told to."""
+    folder = tmp_path_factory.mktemp("hostile")
+    suite = [file.read_bytes().decode(errors="replace") for file in suite_files()]
+    (folder / ANSWERS_FILE).write_text(json.dumps({"suite": suite, "naughty": naughty_strings()}))
+    workspaces = [Workspace(WORKSPACE, settings=CALM)]
+    async with pipeline(folder, workers=1, workspaces=workspaces, model="tests.story.hostile_model") as running:
+        yield running
+        assert running.workers[0].alive
+
+
+async def test_every_bad_record_is_a_dead_letter_that_says_why(hostile: Pipeline) -> None:
+    """Each kind of bad record: its own letter, with code and field, bytes untouched; what follows it is answered."""
+    sent = [await hostile.produce_raw("inbound-message", bad.key, bad.value) for bad in BAD]
+    last = row(WORKSPACE, "lead", "!!confident hello")
+    await hostile.produce([last])
+    await hostile.idle()
+    evidence = await audit(hostile, floor={"accepted": 1, "letters": len(BAD)})
+    letters = {source_of(letter): letter.headers for letter in evidence.topics["dead-letter"]}
+    for bad, landed in zip(BAD, sent, strict=True):
+        headers = letters[("inbound-message", landed.partition, landed.offset)]
+        assert (bad.what, headers["dlq_reason"].decode()) == (bad.what, bad.code)
+        assert headers["dlq_error"].decode().startswith(bad.error), bad.what
+    assert only(evidence, "message", message_id=last["message_id"])
+
+
+async def test_every_file_of_the_json_test_suite_is_survived_as_a_record(hostile: Pipeline) -> None:
+    """318 files, valid or not, as record values: none is a message, each becomes exactly one dead letter."""
+    before = len(await hostile.topic("dead-letter"))
+    await hostile.produce([file.read_bytes() for file in suite_files()])
+    await hostile.idle()
+    evidence = await audit(hostile, floor={"letters": before + len(suite_files())})
+    letters = [letter for letter in evidence.topics["dead-letter"] if source_of(letter)[0] == "inbound-message"]
+    assert len({source_of(letter) for letter in letters}) >= len(suite_files())
+
+
+async def test_every_file_of_the_json_test_suite_is_survived_as_an_answer(hostile: Pipeline) -> None:
+    """The model answers with each file in turn, at each stage: a person decides, and nothing else happens."""
+    await hostile.provision([Workspace(f"ws-{stage}", settings=CALM) for stage in STAGES_ASKED])
+    rows = [
+        row(f"ws-{stage}", f"lead{number}", f"!!confident answer {stage} suite {number}")
+        for stage in STAGES_ASKED
+        for number in range(len(suite_files()))
+    ]
+    await hostile.produce(rows)
+    await hostile.idle(120)
+    evidence = await audit(hostile, floor={"action:needs_review": len(rows)})
+    for stage in STAGES_ASKED:
+        runs = only(evidence, "draft_pipeline_run", workspace_id=f"ws-{stage}")
+        expected = ("COMPLETED", "no_confidence") if stage == "auto_send_evaluation" else ("FAILED", f"{stage}_failed")
+        assert {(each["status"], each["reason"]) for each in runs} == {expected}
+        assert not only(evidence, "delivery", workspace_id=f"ws-{stage}")
+
+
+async def test_naughty_strings_arrive_and_leave_byte_for_byte(hostile: Pipeline) -> None:
+    """Each naughty string as body, name and subject, and as the model's reply: what is sent is exactly what was judged."""
+    texts = naughty_strings()
+    await hostile.provision([Workspace("ws-naughty", settings=CALM)])
+    rows = [
+        row("ws-naughty", f"lead{number}", f"!!confident answer x naughty {number} as text\n{text}",
+            subject=text[:2000], lead={"name": text[:2000]}, from_address=text[:2000],
+            channel=("chat", "email")[number % 2], headers={"X-Naughty": text[:8000], "Message-ID": text[:900]})
+        for number, text in enumerate(texts)
+    ]  # fmt: skip
+    await hostile.produce(rows)
+    await hostile.idle(120)
+    evidence = await audit(hostile, floor={"accepted": 40})
+    said = {json.dumps(text): text for text in texts}
+    drafts = only(evidence, "ai_draft", workspace_id="ws-naughty")
+    sent = [each["content"] for each in drafts if each["status"] == "sent"]
+    assert len(sent) >= 40
+    assert all(content in said.values() for content in sent)
+
+
+MALICIOUS: dict[str, Any] = {"default": {"pmalice": 1}}
+
+
+async def test_a_model_that_obeys_an_attacker_sends_nothing(hostile: Pipeline) -> None:
+    """Full confidence, a link, marks of the fence at every stage: every draft goes to a person, recipient unchanged."""
+    await hostile.provision([Workspace("ws-malice", settings=CALM)])
+    hostile.stack.model.behave(MALICIOUS)
+    rows = [row("ws-malice", f"lead{number}", f"!!near please call me {number}") for number in range(12)]
+    await hostile.produce(rows)
+    await hostile.idle()
+    hostile.stack.model.behave(None)
+    evidence = await audit(hostile, floor={})
+    drafts = only(evidence, "ai_draft", workspace_id="ws-malice")
+    assert {each["auto_send_action"] for each in drafts} == {"needs_review"}
+    assert len(drafts) == len(rows)
+    assert not only(evidence, "delivery", workspace_id="ws-malice")
