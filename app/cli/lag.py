@@ -9,6 +9,7 @@ import typer
 from app.cli.shell import OK, AsJson, EnvFile, connection_to, emit, run, show_table
 
 if TYPE_CHECKING:
+    from app.cli.lagging import PartitionLag
     from app.config import Config
 
 group = typer.Typer()
@@ -48,8 +49,5 @@ def lag(
 
 
 def _total(group: str, rows: list[PartitionLag]) -> tuple[str, int, str, int]:
-    return group, sum(row.lag for row in rows), rows[0].state, len({row.member for row in rows} - {"-"})
-
-
-if TYPE_CHECKING:
-    from app.cli.lagging import PartitionLag
+    state = {"Dead": "never consumed", "Empty": "nobody consumes"}.get(rows[0].state, rows[0].state.lower())
+    return group, sum(row.lag for row in rows), state, len({row.member for row in rows} - {"-"})

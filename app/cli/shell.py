@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import json
-import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -49,6 +47,9 @@ class WrongUse(Problem):
 
 def run(env_file: Path | None, needs: str, work: Callable[[Config], Coroutine[Any, Any, int]]) -> None:
     """Read the configuration, do the work, end with its exit code."""
+    import asyncio
+    import logging
+
     from app.config import NEEDS, load_config
 
     logging.getLogger().addHandler(logging.NullHandler())  # what a library complains of, the command tells itself

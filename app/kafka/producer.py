@@ -29,8 +29,8 @@ def new_producer(config: Config) -> AIOKafkaProducer:
     )
 
 
-def _too_large(result: object) -> bool:
-    return isinstance(result, MessageSizeTooLargeError)
+def _its_own_fault(result: object) -> bool:
+    return isinstance(result, MessageSizeTooLargeError | ValueError | TypeError | AssertionError)
 
 
 class RowProducer:
@@ -50,18 +50,23 @@ class RowProducer:
             await self.stop()
             return []
         results = await asyncio.gather(*futures, return_exceptions=True)
-        if any(isinstance(result, BaseException) for result in results if not _too_large(result)):
+        if any(isinstance(result, BaseException) for result in results if not _its_own_fault(result)):
             await self.stop()
         return [row.id for row, result in zip(rows, results, strict=True) if not isinstance(result, BaseException)]
 
     async def _send_one(self, producer: AIOKafkaProducer, row: OutboxRow) -> "asyncio.Future[object]":
-        """The row's future. A row that is refused for its size fails alone."""
+        """The row's future. A row that can never be sent (its size) fails alone.
+
+        A record needs a key or a value: a letter of one that had neither gets an empty key.
+        """
         headers = [(name, value.encode()) for name, value in row.headers.items()]
         future: asyncio.Future[object]
         try:
-            future = await producer.send(row.topic, row.value, key=row.key, headers=headers)
-        except MessageSizeTooLargeError as error:
-            log.error("outbox_row_too_large", topic=row.topic, error_class=type(error).__name__)
+            future = await producer.send(
+                row.topic, row.value, key=b"" if row.key is row.value is None else row.key, headers=headers
+            )
+        except (MessageSizeTooLargeError, ValueError, TypeError, AssertionError) as error:
+            log.error("outbox_row_refused", topic=row.topic, error_class=type(error).__name__)
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
         return future

@@ -31,15 +31,16 @@ async def failed(connection: asyncpg.Connection) -> asyncpg.Connection:
     )
     await add_message(connection, "m-1")
     await connection.execute(
-        "INSERT INTO draft_pipeline_run (id, workspace_id, lead_id, trigger_message_id, draft_id, channel, status, phase,"
-        " reason, policy_revision, lease_owner, lease_until, finished_at) VALUES ($1, 'ws-1', 'l-1', 'm-1', $2, 'chat',"
+        "INSERT INTO draft_pipeline_run (id, workspace_id, lead_id, trigger_message_id, draft_id, channel, status,"
+        " phase, reason, policy_revision, lease_owner, lease_until, finished_at)"
+        " VALUES ($1, 'ws-1', 'l-1', 'm-1', $2, 'chat',"
         " 'FAILED', 'done', 'draft_generation_step2_failed', 1, 'w', now(), now())",
         RUN,
         DRAFT,
     )
     await connection.execute(
-        "INSERT INTO ai_draft (id, run_id, workspace_id, lead_id, trigger_message_id, trigger_ingest_seq, mode, channel,"
-        " policy_revision, auto_send_threshold, auto_send_action, auto_send_reason)"
+        "INSERT INTO ai_draft (id, run_id, workspace_id, lead_id, trigger_message_id, trigger_ingest_seq, mode,"
+        " channel, policy_revision, auto_send_threshold, auto_send_action, auto_send_reason)"
         " VALUES ($2, $1, 'ws-1', 'l-1', 'm-1', 1, 'AI_AUTO_SEND', 'chat', 1, 0.9, 'needs_review', 'failed')",
         RUN,
         DRAFT,
@@ -110,8 +111,9 @@ async def test_only_a_failed_run_is_tried_again(failed: asyncpg.Connection) -> N
     """A completed one is refused."""
     completed = run_id("ws-1", "m-0", "chat", 1)
     await failed.execute(
-        "INSERT INTO draft_pipeline_run (id, workspace_id, lead_id, trigger_message_id, draft_id, channel, status, phase,"
-        " reason, policy_revision, lease_owner, lease_until, finished_at) VALUES ($1, 'ws-1', 'l-1', 'm-0', $1, 'chat',"
+        "INSERT INTO draft_pipeline_run (id, workspace_id, lead_id, trigger_message_id, draft_id, channel, status,"
+        " phase, reason, policy_revision, lease_owner, lease_until, finished_at)"
+        " VALUES ($1, 'ws-1', 'l-1', 'm-0', $1, 'chat',"
         " 'COMPLETED', 'done', 'confident', 1, 'w', now(), now())",
         completed,
     )
