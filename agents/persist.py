@@ -27,6 +27,7 @@ TRANSIENT: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
     asyncpg.ObjectInUseError,
+    asyncpg.ReadOnlySQLTransactionError,  # a primary that was demoted
 )
 
 

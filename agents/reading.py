@@ -34,7 +34,9 @@ def read_event(kind: type[E], value: bytes | None) -> E | Unreadable:
     if not isinstance(parsed, dict):
         return Unreadable(DeadLetterReason.NOT_AN_OBJECT, "the value is no JSON object")
     version = parsed.get("schema_version", 1 if kind is not InboundMessage else None)
-    if isinstance(version, int) and not isinstance(version, bool) and version != 1:
+    if isinstance(version, bool):
+        return Unreadable(DeadLetterReason.INVALID_FIELD, "schema_version: int_type")
+    if isinstance(version, int) and version != 1:
         return Unreadable(DeadLetterReason.UNKNOWN_VERSION, "schema_version: this version is not known")
     try:
         return kind.model_validate(parsed)

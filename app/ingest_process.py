@@ -5,7 +5,6 @@ drafts, that was 130 records a second; here it is thousands, whatever the drafts
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -105,8 +104,11 @@ async def main() -> None:
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     pool = await create_pool(config.database_url or "", size=_CONNECTIONS, application="draft-pipeline ingest")
     parent = asyncio.create_task(watch_parent(stop))
-    with contextlib.suppress(asyncio.CancelledError):
+    try:
         await IngestProcess(config, pool).run(stop)
+    except BaseException as error:
+        log.error("ingest_process_failed", exc_info=error)
+        os._exit(1)  # Faust's consumer thread would keep a half-dead process alive; the worker starts a new one
     parent.cancel()
     await pool.close()
 

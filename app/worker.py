@@ -32,6 +32,7 @@ from app.leases import LeaseKeeper
 from app.libraries import quiet_libraries
 from app.model.client import ModelClient
 from app.relay import Relay
+from app.slack.posting import SlackPosting
 from app.wiring import AGENTS, GROUPS, crash_point, durable_or_refuse, handler, process_id, sleep, switched_off
 from db import migrate, sql
 from db.pool import Pool, create_pool, transaction
@@ -111,6 +112,7 @@ class Worker:
         self._forever("ingest", self.ingest.run)
         self._forever("deliveries", lambda: self.deliveries.run(self.rim))
         self._forever("heartbeat", lambda: beat_forever(self.rim, "worker", self.figures))
+        self._forever("slack", SlackPosting(self.config, self.pool).run)
         self._forever("sweep", lambda: sweep_forever(self.rim))
         await asyncio.gather(self.ingest.wait_consuming(), *(engine.start() for engine in self.engines.values()))
         for engine in self.engines.values():

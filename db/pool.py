@@ -99,7 +99,7 @@ class Pool:
             yield connection
             whole = True
         except (asyncpg.PostgresError, asyncpg.InterfaceError):
-            whole = not connection.is_in_transaction() if not connection.is_closed() else False
+            whole = not connection.is_closed() and not connection.is_in_transaction()
             raise
         finally:
             self._give(connection, whole=whole)
@@ -127,6 +127,11 @@ class Pool:
         await asyncio.gather(*(connection.close() for connection in idle), return_exceptions=True)
 
 
+def _statement_ended(kind: type[BaseException]) -> bool:
+    """Whether the server answered and may be asked again. A demoted primary answers, but is the wrong one."""
+    return issubclass(kind, asyncpg.PostgresError) and not issubclass(kind, asyncpg.ReadOnlySQLTransactionError)
+
+
 class _Use:
     """One statement on one connection."""
 
@@ -140,7 +145,7 @@ class _Use:
         return self._connection
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._pool._give(self._connection, whole=kind is None or issubclass(kind, asyncpg.PostgresError))
+        self._pool._give(self._connection, whole=kind is None or _statement_ended(kind))
 
 
 Executor = Connection | Pool  # whatever runs one statement

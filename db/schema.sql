@@ -407,6 +407,7 @@ CREATE TABLE review_request (
     slack_channel   text,
     slack_ts        text,
     posted_at       timestamptz,
+    slack_updated_at timestamptz,
     expires_at      timestamptz NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now(),
     closed_at       timestamptz,

@@ -3,7 +3,8 @@
 INSERT INTO review_request AS r (id, draft_id, workspace_id, reason, content_sha256, expires_at)
 VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6))
 ON CONFLICT (draft_id) DO UPDATE SET reason = excluded.reason, content_sha256 = excluded.content_sha256,
-    status = 'open', closed_at = NULL, expires_at = excluded.expires_at
+    status = 'open', closed_at = NULL, expires_at = excluded.expires_at, slack_ts = NULL, posted_at = NULL,
+    slack_updated_at = NULL
 RETURNING id;
 
 -- name: close_reviews(draft_ids, status)
@@ -50,3 +51,31 @@ UPDATE review_request SET status = 'expired', closed_at = now()
 WHERE id IN (SELECT id FROM review_request WHERE status = 'open' AND expires_at < now() LIMIT $1
              FOR UPDATE SKIP LOCKED)
 RETURNING draft_id, workspace_id;
+
+-- name: review_standing(draft_id)
+-- A draft as a reviewer is shown it, with what binds an approval: newest inbound message and policy in force.
+SELECT d.content, d.content_sha256, d.recipient, d.channel, d.auto_send_confidence, d.auto_send_threshold, d.lead_id,
+       w.name AS workspace_name, s.slack_channel, s.slack_approver_ids, s.slack_team_id,
+       (SELECT max(m.ingest_seq) FROM message m WHERE m.workspace_id = d.workspace_id AND m.lead_id = d.lead_id
+        AND m.channel = d.channel AND m.thread_id = d.thread_id AND m.direction = 'inbound' AND m.human) AS newest_seq,
+       p.revision AS policy_now
+FROM ai_draft d JOIN workspace w ON w.id = d.workspace_id JOIN workspace_settings s ON s.workspace_id = d.workspace_id
+CROSS JOIN LATERAL (
+    SELECT q.revision FROM confidence_policy_revision q
+    WHERE (q.scope = 'campaign' AND q.workspace_id = d.workspace_id AND q.campaign_id = d.campaign_id)
+       OR (q.scope = 'workspace' AND q.workspace_id = d.workspace_id) OR q.scope = 'global'
+    ORDER BY array_position(ARRAY['campaign', 'workspace', 'global'], q.scope), q.revision DESC LIMIT 1) p
+WHERE d.id = $1;
+
+-- name: take_closed_reviews(limit)
+-- Closed requests whose Slack message still shows buttons; each is taken once.
+WITH closed AS (
+    SELECT id FROM review_request WHERE status <> 'open' AND slack_ts IS NOT NULL AND slack_updated_at IS NULL
+    ORDER BY closed_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE review_request q SET slack_updated_at = now()
+FROM closed, ai_draft d
+LEFT JOIN LATERAL (SELECT actor, via, result FROM review_action a WHERE a.draft_id = d.id AND a.done_at IS NOT NULL
+                   ORDER BY a.done_at DESC LIMIT 1) act ON true
+WHERE q.id = closed.id AND d.id = q.draft_id
+RETURNING q.draft_id, q.slack_channel, q.slack_ts, q.status, d.status AS draft_status, act.actor, act.via, act.result;

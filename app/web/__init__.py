@@ -1,0 +1,1 @@
+"""The web process: health, and the way in for what people decide in Slack."""
