@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from tests.story.audit import audit, only
 from tests.story.audit_events import source_of
@@ -16,7 +17,7 @@ from tests.story.harness import Pipeline, pipeline
 from tests.story.hostile_model import ANSWERS_FILE
 from tests.story.rows import DATA, Workspace, row
 
-STAGES_ASKED = ("draft_strategy_step1", "draft_generation_step2", "auto_send_evaluation")
+STAGES_ASKED = ("draft_generation_step2", "auto_send_evaluation")
 CALM = {"quiet_window_s": 0.0}
 
 
@@ -55,6 +56,22 @@ async def test_every_bad_record_is_a_dead_letter_that_says_why(hostile: Pipeline
         headers = letters[("inbound-message", landed.partition, landed.offset)]
         assert (bad.what, headers["dlq_reason"].decode()) == (bad.what, bad.code)
         assert headers["dlq_error"].decode().startswith(bad.error), bad.what
+    assert only(evidence, "message", message_id=last["message_id"])
+
+
+async def test_records_that_only_compression_made_small_are_letters_too(hostile: Pipeline) -> None:
+    """A 20 MB value and a 12 MB key, small on the wire: letters that name size and hash, and the next one is answered."""
+    huge = [(b"small", b"[" + b" " * 20_000_000 + b"]"), (b"k" * 12_000_000, b"{}"), (b"k" * 9_300_000, None)]
+    async with AIOKafkaProducer(
+        bootstrap_servers=hostile.stack.kafka.bootstrap, compression_type="gzip", max_request_size=64 * 1024 * 1024
+    ) as producer:
+        landed = [await producer.send_and_wait("inbound-message", value, key=key) for key, value in huge]
+    last = row(WORKSPACE, "lead-after-huge", "!!confident hello")
+    await hostile.produce([last])
+    await hostile.idle()
+    evidence = await audit(hostile, floor={"accepted": 1, "letters": len(huge)})
+    letters = {source_of(letter): letter for letter in evidence.topics["dead-letter"]}
+    assert all((each.topic, each.partition, each.offset) in letters for each in landed)
     assert only(evidence, "message", message_id=last["message_id"])
 
 
