@@ -12,8 +12,7 @@ import asyncpg
 import structlog
 
 from agents.claiming import Ours, Settled, WriteFailed, claim
-from agents.ingest import add_event
-from agents.outcomes import draft_outcome, envelope, row_of, sha256_of
+from agents.outcomes import add_event, draft_outcome, envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.ports import ChannelAdapter, Outgoing, SendRefused, SendResult, SendUnknown, Sent
 from agents.rim import OutboxRow, Rim

@@ -4,42 +4,22 @@ Under each lead's row lock: store the messages, retire what they make stale, kee
 move the watermark. Whatever cannot be used becomes a dead letter in the same transaction.
 """
 
-import hashlib
-import json
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
+from agents.dead_letters import Incoming, add_dead_letters
 from agents.gates import first_gate
-from agents.outcomes import draft_outcome, envelope
+from agents.outcomes import add_event, draft_outcome
 from agents.reading import Unreadable, read_event
-from agents.rim import OutboxRow, headers_of
+from agents.requesting import Conversation, Request, conversation_key, write_requests
+from agents.rim import OutboxRow
 from db import sql
 from db.pool import Connection
 from schemas.codes import Action, DeadLetterReason, DraftStatus, Gate, Mode, OutcomeStatus
-from schemas.events import DraftRequested, InboundMessage
-from schemas.ids import derive, draft_id, event_id, message_row_id
-from schemas.limits import DEAD_LETTER_RECORD_BYTES_MAX, KEY_BYTES_MAX, OUTBOX_TAKEN_S
-from schemas.topics import DEAD_LETTER, INBOUND_MESSAGE
-
-_HEADER_BYTES_RESERVED: Final = 64 * 1024
-
-Conversation = tuple[str, str, str, str]  # workspace, lead, channel, thread
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """One record of the batch, as it came."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_s: float
-    key: bytes | None
-    value: bytes | None
-    traceparent: str | None = None
+from schemas.events import InboundMessage
+from schemas.ids import message_row_id
+from schemas.topics import INBOUND_MESSAGE
 
 
 @dataclass(frozen=True)
@@ -55,7 +35,11 @@ class Stored:
     @property
     def conversation(self) -> Conversation:
         message = self.message
-        return message.workspace_id, message.lead_id, message.channel, message.thread_id or ""
+        return message.workspace_id, message.lead_id, message.channel.value, message.thread_id or ""
+
+    @property
+    def waits(self) -> bool:
+        return self.disposition is Gate.WAITING
 
 
 @dataclass
@@ -218,8 +202,7 @@ async def _follow(
     if newest:
         await _join_and_supersede(connection, newest)
         rows += await retire(connection, sorted(newest), DraftStatus.SUPERSEDED, "newer_inbound")
-        waiting = [each for each in newest.values() if each.disposition is Gate.WAITING]
-        await _wait(connection, waiting, workspaces)
+        await write_requests(connection, [_request(each, workspaces) for each in newest.values() if each.waits])
     if opted_out:
         await sql.ingest.suppress_leads.run(connection, **_leads(opted_out), reason="opt_out")
         rows += await _retire_leads(connection, opted_out, Gate.OPT_OUT, DraftStatus.SUPPRESSED, "opt_out")
@@ -251,43 +234,9 @@ async def _join_and_supersede(connection: Connection, newest: dict[Conversation,
     await sql.ingest.supersede_running_runs.run(connection, **columns)
 
 
-async def _wait(connection: Connection, waiting: Sequence[Stored], workspaces: dict[str, Workspace]) -> None:
-    """One waiting request per conversation; a newer message's takes the place of an older one's."""
-    requests = [(each, request_of(each.message)) for each in waiting]
-    if not requests:
-        return
-    await sql.ingest.replace_waiting_requests.run(
-        connection,
-        event_ids=[request.event_id for _, request in requests],
-        keys=[request.key for _, request in requests],
-        values=[request.value() for _, request in requests],
-        headers=[headers_of(request, request.event_id, each.traceparent) for each, request in requests],
-        workspace_ids=[request.workspace_id for _, request in requests],
-        conversations=[conversation_key(each.conversation) for each, _ in requests],
-        message_ids=[request.trigger_message_id for _, request in requests],
-        quiet_windows_s=[workspaces[request.workspace_id].quiet_window_s for _, request in requests],
-    )
-
-
-def conversation_key(conversation: Conversation) -> str:
-    """One short text for lead, channel and thread, unambiguous whatever they hold: it stands in an index."""
-    return hashlib.sha256(json.dumps(conversation[1:]).encode()).hexdigest()
-
-
-def request_of(message: InboundMessage, attempt: int = 1, retry_of: uuid.UUID | None = None) -> DraftRequested:
-    """The draft request that `message` brings about."""
-    cause = (message.workspace_id, message.message_id, message.channel.value)
-    return DraftRequested(
-        event_id=event_id("draft-requested", *cause, attempt),
-        occurred_at=datetime.now(UTC),
-        workspace_id=message.workspace_id,
-        lead_id=message.lead_id,
-        channel=message.channel,
-        trigger_message_id=message.message_id,
-        draft_id=draft_id(*cause),
-        attempt=attempt,
-        retry_of=retry_of,
-    )
+def _request(stored: Stored, workspaces: dict[str, Workspace]) -> Request:
+    quiet_s = workspaces[stored.message.workspace_id].quiet_window_s
+    return Request(stored.conversation, stored.message.message_id, stored.traceparent, quiet_s=quiet_s)
 
 
 async def _retire_leads(
@@ -337,69 +286,6 @@ async def _retire_drafts(
         )
         rows += await add_event(connection, event, draft["workspace_id"], None)
     return rows
-
-
-async def add_event(connection: Connection, event: Any, workspace_id: str, traceparent: str | None) -> list[OutboxRow]:
-    """Write an event into the outbox within the caller's transaction; publish the row after the commit."""
-    written = envelope(event, event.event_id, traceparent)
-    row_id = await sql.outbox.add_event.value(connection, topic=event.topic, workspace_id=workspace_id, **written)
-    return [OutboxRow(row_id, event.topic, written["key"], written["value"], written["headers"])] if row_id else []
-
-
-async def add_dead_letters(
-    connection: Connection, letters: Sequence[tuple[Incoming, Unreadable]], attempts: int = 1
-) -> list[OutboxRow]:
-    """Write dead letters: the original bytes and key untouched, the reason in headers."""
-    if not letters:
-        return []
-    now = datetime.now(UTC).isoformat()
-    ids = [derive("event:dead-letter", r.topic, r.partition, r.offset, str(r.timestamp_s)) for r, _ in letters]
-    headers = [_letter_headers(record, why, attempts, now) for record, why in letters]
-    values = [_letter_value(record.value) for record, _ in letters]
-    keys = [_letter_key(record.key) for record, _ in letters]
-    rows = await sql.outbox.add_events.rows(
-        connection,
-        event_ids=ids,
-        topics=[DEAD_LETTER.name] * len(letters),
-        keys=keys,
-        values=values,
-        headers=headers,
-        workspace_ids=[None] * len(letters),
-        taken_s=OUTBOX_TAKEN_S,
-    )
-    by_id = {identity: position for position, identity in enumerate(ids)}
-    return [
-        OutboxRow(row["id"], DEAD_LETTER.name, keys[at], values[at], headers[at])
-        for row in rows
-        for at in [by_id[row["event_id"]]]
-    ]
-
-
-def _letter_headers(record: Incoming, why: Unreadable, attempts: int, now: str) -> dict[str, str]:
-    return {
-        "dlq_reason": why.code.value,
-        "dlq_error": why.error,
-        "dlq_topic": record.topic,
-        "dlq_partition": str(record.partition),
-        "dlq_offset": str(record.offset),
-        "dlq_attempts": str(attempts),
-        "dlq_at": now,
-        **({"traceparent": record.traceparent} if record.traceparent else {}),
-    }
-
-
-def _letter_key(key: bytes | None) -> bytes | None:
-    """The original; a key too long to be an id is named by its hash."""
-    return key if key is None or len(key) <= KEY_BYTES_MAX else hashlib.sha256(key).hexdigest().encode()
-
-
-def _letter_value(value: bytes | None) -> bytes | None:
-    """The original; what does not fit on the topic is named by its hash and stays at its source offset."""
-    if value is None or len(value) <= DEAD_LETTER_RECORD_BYTES_MAX - _HEADER_BYTES_RESERVED:
-        return value
-    return json.dumps(
-        {"omitted": "too_large", "bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
-    ).encode()
 
 
 async def _advance(connection: Connection, batch: Sequence[Incoming]) -> None:

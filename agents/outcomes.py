@@ -8,6 +8,8 @@ from typing import Any
 import asyncpg
 
 from agents.rim import OutboxRow, headers_of
+from db import sql
+from db.pool import Connection
 from schemas.codes import Action, DecidedBy, OutcomeStatus
 from schemas.events import DraftOutcome, Event
 from schemas.ids import event_id
@@ -69,3 +71,10 @@ def draft_outcome(
         revision_applied=draft["auto_send_revision_applied"],
         **more,
     )
+
+
+async def add_event(connection: Connection, event: Any, workspace_id: str, traceparent: str | None) -> list[OutboxRow]:
+    """Write an event into the outbox within the caller's transaction; publish the row after the commit."""
+    written = envelope(event, event.event_id, traceparent)
+    row_id = await sql.outbox.add_event.value(connection, topic=event.topic, workspace_id=workspace_id, **written)
+    return [OutboxRow(row_id, event.topic, written["key"], written["value"], written["headers"])] if row_id else []

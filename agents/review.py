@@ -6,8 +6,7 @@ from typing import Any
 import asyncpg
 
 from agents.fates import DONE, Dropped, Fate
-from agents.ingest import add_event
-from agents.outcomes import draft_outcome, sha256_of
+from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
 from agents.rim import OutboxRow, Rim
 from db import sql

@@ -2,26 +2,24 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import asyncpg
 import structlog
 
-from agents.ingest import conversation_key, request_of
 from agents.persist import TRANSIENT
+from agents.requesting import Request, write_requests
 from agents.review import expire_reviews
-from agents.rim import Rim, headers_of
+from agents.rim import Rim
 from app import __version__
 from db import sql
-from schemas.codes import Channel
-from schemas.events import InboundMessage
 from schemas.limits import HEARTBEAT_S, SWEEP_S
 
 log = structlog.get_logger()
 
 _LOST_AFTER_S: Final = 30.0
 _SWEEP_ROWS_MAX: Final = 200
+_CONVERSATION: Final = ("workspace_id", "lead_id", "channel", "thread_id")
 
 
 async def beat_forever(rim: Rim, role: str, figures: Callable[[], dict[str, Any]]) -> None:
@@ -55,27 +53,9 @@ async def sweep_forever(rim: Rim) -> None:
 async def rewrite_lost_requests(rim: Rim) -> int:
     """A message that waits although no request exists for it gets one; returns how many did."""
     rows = await sql.outbox.requests_lost.rows(rim.pool, age_s=_LOST_AFTER_S, limit=_SWEEP_ROWS_MAX)
-    for row in rows:
-        message = InboundMessage(
-            schema_version=1,
-            message_id=row["message_id"],
-            workspace_id=row["workspace_id"],
-            lead_id=row["lead_id"],
-            channel=Channel(row["channel"]),
-            received_at=datetime.now(UTC),
-            body="",
-        )
-        request = request_of(message)
-        conversation = (row["workspace_id"], row["lead_id"], row["channel"], row["thread_id"])
-        await sql.ingest.replace_waiting_requests.run(
-            rim.pool,
-            event_ids=[request.event_id],
-            keys=[request.key],
-            values=[request.value()],
-            headers=[headers_of(request, request.event_id, row["traceparent"])],
-            workspace_ids=[row["workspace_id"]],
-            conversations=[conversation_key(conversation)],
-            message_ids=[row["message_id"]],
-            quiet_windows_s=[0.0],
-        )
+    requests = [
+        Request(tuple(row[name] for name in _CONVERSATION), row["message_id"], row["traceparent"])
+        for row in rows
+    ]
+    await write_requests(rim.pool, requests)
     return len(rows)

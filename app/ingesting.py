@@ -12,7 +12,8 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from agents.ingest import Incoming, Result, dead_letter_batch, ingest_batch
+from agents.dead_letters import Incoming
+from agents.ingest import Result, dead_letter_batch, ingest_batch
 from agents.persist import TRANSIENT, backoff_s
 from agents.rim import OutboxRow
 from app.kafka.engine import Engine

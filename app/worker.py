@@ -11,8 +11,8 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from agents.dead_letters import Incoming, add_dead_letters
 from agents.giving_up import give_up
-from agents.ingest import Incoming, add_dead_letters
 from agents.persist import TRANSIENT, backoff_s, persist
 from agents.reading import Unreadable, read_event
 from agents.rim import Rim

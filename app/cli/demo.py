@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 group = typer.Typer()
+
+_INTERRUPTED: Final = 130
 
 
 @group.command(epilog="Example: draft-pipeline demo --keep --dir .demo", rich_help_panel="Run")
@@ -31,5 +33,5 @@ def demo(
             raise typer.Exit(asyncio.run(demonstrate(directory, keep)))
         with tempfile.TemporaryDirectory(prefix="draft-pipeline-demo-") as folder:
             raise typer.Exit(asyncio.run(demonstrate(Path(folder), keep)))
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise typer.Exit(_INTERRUPTED) from None

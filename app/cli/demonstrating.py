@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,8 @@ async def demonstrate(directory: Path, keep: bool) -> int:
         await next_steps(connection, directory, env_file, keep)
         if keep:
             say("demo: everything stays up until Ctrl-C")
-            await asyncio.Event().wait()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
         say("demo: stopping")
     return code
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from agents.ingest import conversation_key, request_of
-from agents.rim import headers_of
+from agents.requesting import Request, write_requests
 from app.cli.shell import Problem
 from db import sql
-from schemas.codes import Channel, DraftStatus, RunStatus
-from schemas.events import InboundMessage
+from schemas.codes import DraftStatus, RunStatus
 from schemas.ids import run_id as id_of_run
 
 if TYPE_CHECKING:
@@ -30,7 +27,9 @@ async def retry_run(
     if obstacle := await _obstacle(connection, run):
         raise Problem(f"run {run_id} cannot be tried again: {obstacle}")
     attempt = run["attempt"] + 1
-    await _request(connection, run, attempt)
+    conversation = (run["workspace_id"], run["lead_id"], run["channel"], run["thread_id"])
+    request = Request(conversation, run["trigger_message_id"], run["message_traceparent"], attempt, run["id"])
+    await write_requests(connection, [request])
     await sql.admin.add_audit.value(
         connection,
         actor=actor,
@@ -62,28 +61,3 @@ async def _obstacle(connection: asyncpg.Connection, run: asyncpg.Record) -> str 
         ),
     )
     return next((words for stands, words in against if stands), None)
-
-
-async def _request(connection: asyncpg.Connection, run: asyncpg.Record, attempt: int) -> None:
-    message = InboundMessage(
-        schema_version=1,
-        message_id=run["trigger_message_id"],
-        workspace_id=run["workspace_id"],
-        lead_id=run["lead_id"],
-        channel=Channel(run["channel"]),
-        received_at=datetime.now(UTC),
-        body="",
-    )
-    request = request_of(message, attempt, run["id"])
-    conversation = (run["workspace_id"], run["lead_id"], run["channel"], run["thread_id"])
-    await sql.ingest.replace_waiting_requests.run(
-        connection,
-        event_ids=[request.event_id],
-        keys=[request.key],
-        values=[request.value()],
-        headers=[headers_of(request, request.event_id, run["message_traceparent"])],
-        workspace_ids=[run["workspace_id"]],
-        conversations=[conversation_key(conversation)],
-        message_ids=[run["trigger_message_id"]],
-        quiet_windows_s=[0.0],
-    )

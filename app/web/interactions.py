@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from agents.ingest import add_event
+from agents.outcomes import add_event
 from agents.rim import OutboxRow
 from app.config import Config
 from app.slack.binding import Binding, unseal

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from app.config import Config
@@ -19,7 +18,7 @@ from app.kafka.producer import new_producer
 from app.kafka.topics import create_topics
 from app.stack.local import LocalStack
 from db import migrate
-from db.pool import create_pool
+from db.pool import Pool, create_pool
 from schemas.topics import INBOUND_MESSAGE
 from tests.bench.messages import CONFIDENT, WORKSPACES, Message
 from tests.bench.processes import BenchError, Process
@@ -34,6 +33,9 @@ _KNOWLEDGE: Final = (
     ("Accounts", "A forgotten password is reset on the sign-in page. An account may be shared within a household."),
 )
 _INSTRUCTIONS: Final = "Answer in the name of the support team. Be brief. Ask for the order when it is not named."
+_SETTINGS: Final = """
+INSERT INTO workspace_settings (workspace_id, quiet_window_s, instructions, channels) VALUES ($1, 0, $2, $3)
+"""
 _FINISHED: Final = """
 SELECT (SELECT count(*) FROM draft_pipeline_run WHERE status <> 'RUNNING')
        + (SELECT count(*) FROM ai_draft WHERE status = 'sent')
@@ -60,7 +62,7 @@ class Arena:
 
     stack: LocalStack
     config: Config
-    pool: asyncpg.Pool
+    pool: Pool
     producer: AIOKafkaProducer
     children: AsyncExitStack
     seed: int = 0
@@ -111,7 +113,8 @@ class Arena:
 
     async def standing(self) -> dict[str, int]:
         """What the tables hold."""
-        return dict(await self.pool.fetchrow(_STANDING))
+        found = await self.pool.fetch(_STANDING)
+        return dict(found[0])
 
     async def fates(self) -> dict[str, int]:
         """How many drafts by what was decided and why."""
@@ -154,17 +157,12 @@ async def arena() -> AsyncIterator[Arena]:
         yield Arena(local, config, pool, producer, children)
 
 
-async def _make_workspaces(pool: asyncpg.Pool) -> None:
+async def _make_workspaces(pool: Pool) -> None:
     for workspace in WORKSPACES:
         await pool.execute(
             "INSERT INTO workspace (id, name, default_mode) VALUES ($1, 'Bench', 'AI_AUTO_SEND')", workspace
         )
-        await pool.execute(
-            "INSERT INTO workspace_settings (workspace_id, quiet_window_s, instructions, channels) VALUES ($1, 0, $2, $3)",
-            workspace,
-            _INSTRUCTIONS,
-            {"chat": {"adapter": "discard"}},
-        )
+        await pool.execute(_SETTINGS, workspace, _INSTRUCTIONS, {"chat": {"adapter": "discard"}})
         for title, text in _KNOWLEDGE:
             await pool.execute(
                 "INSERT INTO knowledge_entry (workspace_id, title, text, verified) VALUES ($1, $2, $3, true)",

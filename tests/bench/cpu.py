@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,26 +13,37 @@ _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time of all threads of a process, in seconds (proc(5), stat, fields 14 and 15)."""
+    """User and system time of a process and its children that live, in seconds. A worker has a child for ingest."""
+    return sum(map(_own_cpu_s, family(pid)))
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process and its children in MB; what they share is counted for each."""
+    return sum(map(_own_rss_mb, family(pid)))
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children, the process first."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def _own_cpu_s(pid: int) -> float:
+    """All threads of one process (proc(5), stat, fields 14 and 15)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
 
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process in MB (proc(5), status, VmRSS)."""
+def _own_rss_mb(pid: int) -> float:
+    """One process (proc(5), status, VmRSS)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
-def _family(pid: int) -> list[int]:
-    """A process and its children: a Postgres server is one for each connection."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
-    return found
-
-
 def stack_cpu_s(stack: LocalStack) -> dict[str, float]:
-    """CPU seconds of each part. A connection that ended meanwhile takes its share with it."""
+    """CPU seconds of each part. The database is one process a connection; one that ended takes its share with it."""
     parts = {"broker": stack.kafka.pid, "database": stack.postgres.pid, "scripted model": stack.model.pid}
-    return {name: sum(map(cpu_s, _family(pid))) for name, pid in parts.items() if pid is not None}
+    return {name: cpu_s(pid) for name, pid in parts.items() if pid is not None}

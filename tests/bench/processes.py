@@ -67,11 +67,11 @@ class Process:
         return await self.line(seconds_max)
 
     def cpu_s(self) -> float:
-        """User and system time so far, in seconds."""
+        """User and system time so far, in seconds, its children's included."""
         return cpu_s(self.pid)
 
     def rss_mb(self) -> float:
-        """Resident memory in MB."""
+        """Resident memory in MB, its children's included."""
         return rss_mb(self.pid)
 
     def signal(self, number: signal.Signals) -> None:

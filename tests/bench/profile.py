@@ -1,9 +1,8 @@
-"""Where the worker's CPU goes: `python -m tests.bench.profile [--runs N]` samples a worker under load, prints Markdown."""
+"""Where the worker's CPU goes: `python -m tests.bench.profile` samples a worker under load, prints Markdown."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import pstats
 import re
@@ -22,12 +21,13 @@ from tests.bench.arena import arena
 from tests.bench.cpu import stack_cpu_s
 from tests.bench.progress import say
 from tests.bench.sampling import short
+from tests.bench.waiting import until
 
 _S_MAX: Final = 600.0
 _WARM_UP: Final = 100
 _US: Final = 1_000_000
 _ROWS: Final = 40
-_WRITTEN_POLL_S: Final = 0.05
+_WRITTEN_S_MAX: Final = 60.0
 _OURS: Final = re.compile(r"(?:agents|app|db|schemas)/")
 # The first pattern that a frame matches, looked for from the leaf outwards, names the kind of work.
 _KINDS: Final = tuple(
@@ -146,6 +146,10 @@ async def loaded(option: str, runs: int) -> AsyncIterator[Loaded]:
     """A watched worker after `runs` standard runs."""
     async with arena() as place:
         path = place.stack.dir / "watched"
+
+        async def written() -> bool:
+            return path.exists()
+
         worker = await place.worker(option, str(path))
         await place.produce(place.messages(_WARM_UP))
         await place.sent(_WARM_UP, _S_MAX)
@@ -156,8 +160,7 @@ async def loaded(option: str, runs: int) -> AsyncIterator[Loaded]:
         worker.signal(signal.SIGUSR2)
         after = {**stack_cpu_s(place.stack), "worker": worker.cpu_s()}
         say(f"  {runs / (ended - started):.1f} runs/s")
-        while not path.exists():
-            await asyncio.sleep(_WRITTEN_POLL_S)
+        await until(written, _WRITTEN_S_MAX, "the worker has not written its profile")
         yield Loaded(path, {name: (after[name] - before[name]) * 1000 / runs for name in after})
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import cProfile
 import json
-import os
 import signal
 import sys
 import threading
@@ -19,7 +18,7 @@ from types import FrameType
 from typing import Final
 
 _INTERVAL_S: Final = 0.002
-_QUERY_FILE: Final = os.path.join("db", "queries.py")
+_QUERY_FILE: Final = "db/queries.py"
 _DEPTH_MAX: Final = 80
 
 
@@ -82,11 +81,11 @@ def _stack(frame: FrameType | None) -> str:
 
 
 def short(filename: str) -> str:
-    return filename.rpartition("site-packages/")[2].rpartition("lib/python3.11/")[2].removeprefix(f"{os.getcwd()}/")
+    return filename.rpartition("site-packages/")[2].rpartition("lib/python3.11/")[2].removeprefix(f"{Path.cwd()}/")
 
 
 class CallCounter:
-    """cProfile over the main thread: how often each function is called. Its times are inflated; its counts are exact."""
+    """cProfile over the main thread: how often functions are called. Its times are inflated, its counts exact."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -130,13 +130,14 @@ async def test_the_demo_shows_all_and_leaves_nothing_running(tmp_path: Path) -> 
 
 
 @pytest.mark.timeout(DEMO_S_MAX)
-async def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path) -> None:
-    """Ctrl-C in the middle of the work."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, or the end of the session, in the middle of the work."""
     process = await started(tmp_path)
     assert process.stderr is not None
     while b"workers are consuming" not in await asyncio.wait_for(process.stderr.readline(), DEMO_S_MAX):
         pass
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = await asyncio.wait_for(process.communicate(), DEMO_S_MAX / 2)
     assert process.returncode == 130
     assert b"Traceback" not in err

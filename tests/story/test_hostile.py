@@ -17,7 +17,8 @@ from tests.story.harness import Pipeline, pipeline
 from tests.story.hostile_model import ANSWERS_FILE
 from tests.story.rows import DATA, Workspace, row
 
-STAGES_ASKED = ("draft_generation_step2", "auto_send_evaluation")
+# Stage, and which of the files it is answered with: every, every eighth, ...
+STAGES_ASKED = {"draft_generation_step2": 1, "draft_strategy_step1": 12, "auto_send_evaluation": 8}
 CALM = {"quiet_window_s": 0.0}
 
 
@@ -86,12 +87,12 @@ async def test_every_file_of_the_json_test_suite_is_survived_as_a_record(hostile
 
 
 async def test_every_file_of_the_json_test_suite_is_survived_as_an_answer(hostile: Pipeline) -> None:
-    """The model answers with each file in turn, at each stage: a person decides, and nothing else happens."""
+    """The model answers with each file in turn, and at other stages with some: a person decides, nothing else happens."""
     await hostile.provision([Workspace(f"ws-{stage}", settings=CALM) for stage in STAGES_ASKED])
     rows = [
         row(f"ws-{stage}", f"lead{number}", f"!!confident answer {stage} suite {number}")
-        for stage in STAGES_ASKED
-        for number in range(len(suite_files()))
+        for stage, step in STAGES_ASKED.items()
+        for number in range(0, len(suite_files()), step)
     ]
     await hostile.produce(rows)
     await hostile.idle(120)
@@ -104,23 +105,21 @@ async def test_every_file_of_the_json_test_suite_is_survived_as_an_answer(hostil
 
 
 async def test_naughty_strings_arrive_and_leave_byte_for_byte(hostile: Pipeline) -> None:
-    """Each naughty string as body, name and subject, and as the model's reply: what is sent is exactly what was judged."""
+    """Naughty strings as body, name and subject, and as the model's reply: what is sent is exactly what was judged."""
     texts = naughty_strings()
     await hostile.provision([Workspace("ws-naughty", settings=CALM)])
     rows = [
         row("ws-naughty", f"lead{number}", f"!!confident answer x naughty {number} as text\n{text}",
             subject=text[:2000], lead={"name": text[:2000]}, from_address=text[:2000],
             channel=("chat", "email")[number % 2], headers={"X-Naughty": text[:8000], "Message-ID": text[:900]})
-        for number, text in enumerate(texts)
+        for number, text in enumerate(texts) if number % 3 == 0
     ]  # fmt: skip
     await hostile.produce(rows)
     await hostile.idle(120)
-    evidence = await audit(hostile, floor={"accepted": 40})
-    said = {json.dumps(text): text for text in texts}
-    drafts = only(evidence, "ai_draft", workspace_id="ws-naughty")
-    sent = [each["content"] for each in drafts if each["status"] == "sent"]
-    assert len(sent) >= 40
-    assert all(content in said.values() for content in sent)
+    evidence = await audit(hostile, floor={"accepted": 20})
+    sent = [each["content"] for each in only(evidence, "ai_draft", workspace_id="ws-naughty", status="sent")]
+    assert len(sent) >= 20
+    assert set(sent) <= set(texts)
 
 
 MALICIOUS: dict[str, Any] = {"default": {"pmalice": 1}}

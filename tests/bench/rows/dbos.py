@@ -115,5 +115,5 @@ def _figure(rounds: Rounds) -> Figure:
             "finished runs": float(rounds.our_runs),
             "finished workflows": float(rounds.their_runs),
         },
-        note=f"median of {len(ratios)} alternating rounds; {IN_FLIGHT} at a time on DBOS, as a workspace has by default.",
+        note=f"median of {len(ratios)} alternating rounds; {IN_FLIGHT} at a time on both sides.",
     )

@@ -10,8 +10,8 @@ from typing import Final
 
 import asyncpg
 
-from agents.ingest import conversation_key, request_of
 from agents.reading import Unreadable, read_event
+from agents.requesting import Request, conversation_key
 from agents.rim import headers_of
 from schemas.events import InboundMessage
 from tests.bench.arena import Arena, arena
@@ -134,8 +134,8 @@ def _rows(message: Message) -> tuple[tuple[object, ...], tuple[object, ...], tup
     read = read_event(InboundMessage, message.value())
     if isinstance(read, Unreadable):
         raise BenchError("the bench's own record cannot be read")
-    request = request_of(read)
-    conversation = conversation_key((read.workspace_id, read.lead_id, read.channel, read.thread_id or ""))
+    place = (read.workspace_id, read.lead_id, read.channel.value, read.thread_id or "")
+    request, conversation = Request(place, read.message_id).event(), conversation_key(place)
     headers = str(headers_of(request, request.event_id, None)).replace("'", '"')
     return (
         (read.workspace_id, read.lead_id),

@@ -50,6 +50,9 @@ class Takeover:
     last_s: float
     runs: int
 
+    def __str__(self) -> str:
+        return f"{self.runs} runs, the first after {self.first_s:.1f} s, all after {self.last_s:.1f} s"
+
 
 async def measure(quick: bool) -> list[Figure]:
     size = QUICK if quick else FULL
@@ -60,9 +63,7 @@ async def measure(quick: bool) -> list[Figure]:
         for number in range(size.rounds):
             victim = await place.worker()
             found.append(await _takeover(place, victim, size))
-            say(
-                f"  round {number + 1}: {found[-1].runs} runs, first {found[-1].first_s:.1f} s, all {found[-1].last_s:.1f} s"
-            )
+            say(f"  round {number + 1}: {found[-1]}")
         survivor.cpu_s()  # raises when the survivor died as well
     return [_figure(found)]
 
