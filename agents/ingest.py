@@ -195,19 +195,21 @@ async def _follow(
     connection: Connection, stored: Sequence[Stored], workspaces: dict[str, Workspace]
 ) -> list[OutboxRow]:
     """What follows from new messages: stale work is retired, requests wait, opted-out leads are suppressed."""
+    opted_out = {_lead(each): each.seq for each in stored if each.disposition is Gate.OPT_OUT}
+    answered = {_lead(each): each.seq for each in stored if each.disposition is Gate.OUTBOUND}
     newest = {each.conversation: each for each in stored if each.disposition not in (Gate.OUTBOUND, Gate.MACHINE_MAIL)}
-    opted_out = {_lead(each) for each in stored if each.disposition is Gate.OPT_OUT}
-    answered = {_lead(each) for each in stored if each.disposition is Gate.OUTBOUND}
     rows: list[OutboxRow] = []
-    if newest:
-        await _join_and_supersede(connection, newest)
-        rows += await retire(connection, sorted(newest), DraftStatus.SUPERSEDED, "newer_inbound")
-        await write_requests(connection, [_request(each, workspaces) for each in newest.values() if each.waits])
     if opted_out:
         await sql.ingest.suppress_leads.run(connection, **_leads(opted_out), reason="opt_out")
         rows += await _retire_leads(connection, opted_out, Gate.OPT_OUT, DraftStatus.SUPPRESSED, "opt_out")
     if answered:
         rows += await _retire_leads(connection, answered, Gate.JOINED, DraftStatus.SUPERSEDED, "answered")
+    if newest:
+        await _join_and_supersede(connection, newest)
+        rows += await retire(connection, sorted(newest), DraftStatus.SUPERSEDED, "newer_inbound")
+        settled = {lead: max(opted_out.get(lead, 0), answered.get(lead, 0)) for lead in (*opted_out, *answered)}
+        waiting = [each for each in newest.values() if each.waits and each.seq > settled.get(_lead(each), 0)]
+        await write_requests(connection, [_request(each, workspaces) for each in waiting])
     return rows
 
 
@@ -240,12 +242,14 @@ def _request(stored: Stored, workspaces: dict[str, Workspace]) -> Request:
 
 
 async def _retire_leads(
-    connection: Connection, leads: set[tuple[str, str]], disposition: Gate, status: DraftStatus, reason: str
+    connection: Connection, leads: dict[tuple[str, str], int], disposition: Gate, status: DraftStatus, reason: str
 ) -> list[OutboxRow]:
     """Nothing of these leads is sent any more: running runs, waiting requests, decided drafts, scheduled sends."""
     columns = _leads(leads)
     await sql.ingest.supersede_running_runs_of_leads.run(connection, **columns)
-    dropped = await sql.ingest.settle_waiting_messages_of_leads.rows(connection, **columns, disposition=disposition)
+    dropped = await sql.ingest.settle_waiting_messages_of_leads.rows(
+        connection, **columns, ingest_seqs=[leads[lead] for lead in sorted(leads)], disposition=disposition
+    )
     conversations = [tuple(row) for row in dropped]
     await sql.ingest.drop_waiting_requests_of_leads.run(
         connection,

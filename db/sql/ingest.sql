@@ -112,11 +112,12 @@ DELETE FROM outbox o USING unnest($1::text[], $2::text[]) AS g (workspace_id, co
 WHERE o.workspace_id = g.workspace_id AND o.conversation = g.conversation
   AND o.taken_until IS NULL AND o.published_at IS NULL;
 
--- name: settle_waiting_messages_of_leads(workspace_ids, lead_ids, disposition)
--- The messages whose waiting request was dropped take the reason.
-UPDATE message m SET disposition = $3
-FROM unnest($1::text[], $2::text[]) AS g (workspace_id, lead_id)
+-- name: settle_waiting_messages_of_leads(workspace_ids, lead_ids, ingest_seqs, disposition)
+-- Messages that waited when somebody answered, or the lead opted out, take the reason. Later ones are not touched.
+UPDATE message m SET disposition = $4
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS g (workspace_id, lead_id, ingest_seq)
 WHERE m.workspace_id = g.workspace_id AND m.lead_id = g.lead_id AND m.disposition = 'waiting'
+  AND m.ingest_seq < g.ingest_seq
 RETURNING m.workspace_id, m.lead_id, m.channel, m.thread_id;
 
 -- name: advance_watermarks(topic, partitions, next_offsets)
