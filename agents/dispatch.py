@@ -133,6 +133,7 @@ async def _record(
     )
     if recorded is None:
         raise Interrupted("lease_lost")
+    lease.given_back()
     if recorded["outbox_id"] is not None:
         rim.publisher.publish([row_of(recorded["outbox_id"], topic, written)])
     return recorded["delivery_id"]  # type: ignore[no-any-return]

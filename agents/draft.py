@@ -173,6 +173,7 @@ async def _record_evaluation(run: ActiveRun, skipped: frozenset[Stage]) -> None:
     run.rim.crash_point("evaluation.recorded")
     if outbox_id is None:
         raise Interrupted("lease_lost")
+    run.lease.given_back()
     run.rim.publisher.publish([row_of(outbox_id, event.topic, written)])
 
 

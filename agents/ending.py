@@ -42,6 +42,7 @@ async def end_run(run: ActiveRun, status: RunStatus, reason: str) -> None:
             **written,
         ),
     )
+    run.lease.given_back()
     run.rim.run_ended()
     if outbox_id is not None:
         run.rim.publisher.publish([row_of(outbox_id, event.topic, written)])

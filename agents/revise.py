@@ -299,6 +299,7 @@ async def _settle(
     rim.crash_point("revision.settled")
     if outbox_id is None:
         raise Interrupted("lease_lost")
+    lease.given_back()
     rim.publisher.publish([row_of(outbox_id, result.topic, written)])
 
 

@@ -36,6 +36,10 @@ class Lease(Protocol):
         """The result of `work`, cancelled with Interrupted as soon as the lease is lost or the run superseded."""
         ...
 
+    def given_back(self) -> None:
+        """A statement handed the run over or ended it: nothing is left to release."""
+        ...
+
     def renew_claim(self, token: uuid.UUID) -> None:
         """Renew the claim of this token together with the lease."""
         ...

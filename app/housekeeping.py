@@ -54,8 +54,7 @@ async def rewrite_lost_requests(rim: Rim) -> int:
     """A message that waits although no request exists for it gets one; returns how many did."""
     rows = await sql.outbox.requests_lost.rows(rim.pool, age_s=_LOST_AFTER_S, limit=_SWEEP_ROWS_MAX)
     requests = [
-        Request(tuple(row[name] for name in _CONVERSATION), row["message_id"], row["traceparent"])
-        for row in rows
+        Request(tuple(row[name] for name in _CONVERSATION), row["message_id"], row["traceparent"]) for row in rows
     ]
     await write_requests(rim.pool, requests)
     return len(rows)

@@ -15,13 +15,14 @@ from typing import Any
 import structlog
 
 from app.config import Config, load_config
+from app.groups import GROUPS
 from app.ingesting import Ingesting
 from app.kafka.engine import Engine
 from app.kafka.producer import RowProducer
 from app.libraries import quiet_libraries
 from app.logging import configure_logging
 from app.relay import Relay
-from app.wiring import GROUPS, crash_point
+from app.wiring import crash_point
 from db.pool import create_pool
 from schemas.limits import HEARTBEAT_S, INGEST_GRACE_S
 from schemas.topics import INBOUND_MESSAGE

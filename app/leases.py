@@ -28,6 +28,7 @@ class RunLease:
         self.run_id, self.epoch = run_id, epoch
         self.token: uuid.UUID | None = None
         self.draining = False
+        self.is_given_back = False
         self._interrupted: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def interrupt(self, reason: str) -> None:
@@ -39,6 +40,9 @@ class RunLease:
             raise Interrupted(self._interrupted.result())
         if self.draining:
             raise Interrupted(DRAINING)
+
+    def given_back(self) -> None:
+        self.is_given_back = True
 
     def renew_claim(self, token: uuid.UUID) -> None:
         self.token = token
@@ -79,12 +83,11 @@ class LeaseKeeper:
         lease.draining = self._draining
         try:
             yield lease
-        except BaseException:
-            await self._release(lease)
-            raise
         finally:
             if self._held.get(run_id) is lease:
-                del self._held[run_id]
+                del self._held[run_id]  # first: no renewal may extend a lease that is being given back
+            if not lease.is_given_back:
+                await self._release(lease)
 
     async def _release(self, lease: RunLease) -> None:
         try:

@@ -18,7 +18,7 @@ from app.kafka.pool import Record
 from db.pool import Pool
 from schemas.codes import KillSwitch
 from schemas.events import DraftEvaluated, DraftRequested, Event, ReviewCommand, RevisionResult
-from schemas.topics import DRAFT_EVALUATED, DRAFT_REQUESTED, INBOUND_MESSAGE, REVIEW_COMMAND, REVISION_RESULT
+from schemas.topics import DRAFT_EVALUATED, DRAFT_REQUESTED, REVIEW_COMMAND, REVISION_RESULT
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,6 @@ AGENTS: Final[dict[str, AgentSpec]] = {
     REVISION_RESULT.name: AgentSpec(RevisionResult, dispatch.handle),
     REVIEW_COMMAND.name: AgentSpec(ReviewCommand, review.handle),
 }
-
-# Consumer group by topic, as dashboards know it.
-GROUPS: Final[dict[str, str]] = {name: f"draft-pipeline-{name}" for name in (INBOUND_MESSAGE.name, *AGENTS)}
 
 
 def handler(spec: AgentSpec, rim: Rim) -> Callable[[Record], Awaitable[Fate]]:

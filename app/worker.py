@@ -20,6 +20,7 @@ from app import __version__
 from app.config import Config
 from app.deliveries import Deliveries
 from app.delivery import adapters
+from app.groups import GROUPS
 from app.health import Health, serve_health
 from app.housekeeping import beat_forever, sweep_forever
 from app.ingest_child import IngestChild
@@ -33,7 +34,7 @@ from app.libraries import quiet_libraries
 from app.model.client import ModelClient
 from app.relay import Relay
 from app.slack.posting import SlackPosting
-from app.wiring import AGENTS, GROUPS, crash_point, durable_or_refuse, handler, process_id, sleep, switched_off
+from app.wiring import AGENTS, crash_point, durable_or_refuse, handler, process_id, sleep, switched_off
 from db import migrate, sql
 from db.pool import Pool, create_pool, transaction
 from schemas.codes import DeadLetterReason

@@ -219,7 +219,7 @@ EVENTS: dict[str, type[Event]] = PUBLIC_EVENTS | {event.topic: event for event i
 def json_schema(name: str) -> dict[str, Any]:
     """JSON Schema (2020-12) of the event on topic `name`. Raises KeyError for a topic without one."""
     schema = EVENTS[name].model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": name}
 
 
 def supported_versions() -> tuple[int, ...]:

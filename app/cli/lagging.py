@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from app.config import Config, kafka_kwargs
-from app.wiring import GROUPS
+from app.groups import GROUPS
 from db import sql
 from schemas.topics import INBOUND_MESSAGE
 

@@ -1,7 +1,8 @@
 -- name: record_evaluation_if_leased(run_id, epoch, content, content_sha256, language, hard_blocks, confidence, reason, event_id, key, value, headers, taken_s)
--- The judged draft, its event and the hand-over to revise, in one statement.
+-- The judged draft, its event and the hand-over to revise, in one statement. The epoch moves too: a renewal under way
+-- must not extend a lease that was given back.
 WITH run AS (
-    UPDATE draft_pipeline_run SET phase = 'revise', lease_until = now(), updated_at = now()
+    UPDATE draft_pipeline_run SET phase = 'revise', lease_until = now(), lease_epoch = lease_epoch + 1, updated_at = now()
     WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING' AND phase = 'draft' RETURNING id, draft_id, workspace_id
 ), draft AS (
     UPDATE ai_draft d SET content = $3, original_content = $3, content_sha256 = $4, language = $5, hard_blocks = $6,
@@ -56,7 +57,8 @@ FROM draft_claim WHERE draft_id = $1 AND purpose = $2;
 -- name: settle_revision_if_leased(run_id, epoch, content, content_sha256, hard_blocks, confidence, revision_confidence, applied, iterations, outcome, event_id, key, value, headers, taken_s, chosen_iteration)
 -- What became of the revision: draft, claim, event and the hand-over to dispatch, in one statement.
 WITH run AS (
-    UPDATE draft_pipeline_run SET phase = 'dispatch', lease_until = now(), updated_at = now()
+    UPDATE draft_pipeline_run SET phase = 'dispatch', lease_until = now(), lease_epoch = lease_epoch + 1,
+           updated_at = now()
     WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING' AND phase = 'revise' RETURNING id, draft_id, workspace_id
 ), draft AS (
     UPDATE ai_draft d SET content = $3, content_sha256 = $4, hard_blocks = $5, auto_send_confidence = $6,
@@ -96,7 +98,8 @@ WITH run AS (
     INSERT INTO review_request (id, draft_id, workspace_id, reason, content_sha256, expires_at)
     SELECT $15, run.draft_id, run.workspace_id, $3, draft.content_sha256, now() + make_interval(secs => $16)
     FROM run, draft WHERE $15::uuid IS NOT NULL
-    ON CONFLICT (draft_id) DO NOTHING
+    ON CONFLICT (draft_id) DO UPDATE SET reason = excluded.reason, status = 'open', closed_at = NULL,
+        content_sha256 = excluded.content_sha256, expires_at = excluded.expires_at
 ), event AS (
     INSERT INTO outbox (event_id, topic, key, value, headers, workspace_id, taken_until)
     SELECT $17, 'draft-outcome', $18, $19, $20, run.workspace_id, now() + make_interval(secs => $21)

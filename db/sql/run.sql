@@ -167,17 +167,6 @@ UPDATE draft_pipeline_run SET lease_until = now() WHERE id = $1 AND lease_epoch 
 SELECT r.*, c.snapshot, c.context_pack FROM draft_pipeline_run r JOIN draft_run_context c ON c.run_id = r.id
 WHERE r.id = $1;
 
--- name: finish_run_if_leased(run_id, epoch, status, reason)
--- RUNNING -> a terminal status with its reason; only the lease holder.
-UPDATE draft_pipeline_run
-SET status = $3, phase = 'done', reason = $4, finished_at = now(), updated_at = now(), lease_until = now()
-WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING' RETURNING id;
-
--- name: move_phase_if_leased(run_id, epoch, phase)
--- Hand a run to the next agent and give the lease back.
-UPDATE draft_pipeline_run SET phase = $3, lease_until = now(), updated_at = now()
-WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING' RETURNING id;
-
 -- name: artifacts_of(run_id)
 -- What was recorded for a run, oldest first.
 SELECT stage, iteration, prompt_key, input_sha256, model, payload, text, input_tokens, output_tokens, latency_ms
