@@ -106,8 +106,9 @@ async def _settle_one(rim: Rim, lease: Lease, draft: asyncpg.Record, event: Draf
     if isinstance(loop, Retry):
         return loop
     if loop.failed_iteration is not None:
-        await _note_error(run, loop)
-    await _settle(rim, lease, draft, event, loop, await _revised(run, event))
+        await persist(rim, lambda: _note_error(run, loop))
+    # Decided is decided: what follows waits for the database in place, so that no second look finds the claim free.
+    await _settle(rim, lease, draft, event, loop, await persist(rim, lambda: _revised(run, event)))
     return DONE
 
 
