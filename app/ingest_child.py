@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -28,9 +29,10 @@ def _die_with_parent() -> None:
 
 
 class IngestChild:
-    """One ingest process at a time. `figures` is what it last told."""
+    """One ingest process at a time. `figures` is what it last told; `told` is called whenever it tells something."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, told: Callable[[], None]) -> None:
+        self._told = told
         self._environment = {**os.environ, **config.environment()}
         self._process: asyncio.subprocess.Process | None = None
         self._consuming = asyncio.Event()
@@ -74,6 +76,7 @@ class IngestChild:
             except ValueError:
                 continue
             self._told_at = time.monotonic()
+            self._told()
             if self.consuming:
                 self._consuming.set()
 

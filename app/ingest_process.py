@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -75,7 +76,7 @@ class IngestProcess:
             await asyncio.sleep(_SUPERVISE_S)
 
     async def _report(self) -> None:
-        """A line of figures for the worker, at once and every HEARTBEAT_S."""
+        """A line of figures for the worker: after each batch, which tells it to look for due requests, and now and then."""
         while True:
             figures = {
                 "consuming": not self.engine.crashed,
@@ -84,7 +85,10 @@ class IngestProcess:
                 **self.ingesting.counts,
             }
             print(json.dumps(figures), flush=True)  # noqa: T201 - the worker reads it
-            await asyncio.sleep(HEARTBEAT_S if figures["consuming"] else _SUPERVISE_S / 5)
+            self.ingesting.batched.clear()
+            with suppress(TimeoutError):
+                pause_s = HEARTBEAT_S if figures["consuming"] else _SUPERVISE_S / 5
+                await asyncio.wait_for(self.ingesting.batched.wait(), pause_s)
 
 
 async def watch_parent(stop: asyncio.Event) -> None:

@@ -40,6 +40,7 @@ class Ingesting:
         self._waiting: list[tuple[Incoming, int]] = []
         self._arrived = asyncio.Event()
         self._acks = AssignmentAcks()
+        self.batched = asyncio.Event()
         self._completed: dict[int, int] = {}
         self._written: dict[int, int] = {}
         self._stopping = False
@@ -113,6 +114,7 @@ class Ingesting:
             self._capacity.give(_size(incoming))
             self._completed[incoming.partition] = incoming.offset
         self.done_at = time.monotonic()
+        self.batched.set()
         for name in self.counts:
             self.counts[name] += getattr(result, name)
         log.info("batch_ingested", records=len(batch), duration_ms=round((self.done_at - began) * 1000))

@@ -20,6 +20,7 @@ from schemas.limits import OUTBOX_TAKEN_S, RELAY_BATCH_ROWS_MAX, RELAY_BYTES_MAX
 log = structlog.get_logger()
 
 _HAND_OVER_ROWS_MAX = 20_000
+_GATHER_S = 0.005
 
 
 class Relay:
@@ -76,6 +77,7 @@ class Relay:
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), RELAY_TICK_S)
+            await asyncio.sleep(_GATHER_S)  # what wakes us comes in flocks
             self._wake.clear()
             if self.admits:
                 await self._send_taken(sql.outbox.take_admitted_requests, {})

@@ -79,7 +79,7 @@ class Worker:
             run_ended=self.relay.admit_soon,
             wait=sleep,
         )
-        self.ingest = IngestChild(config)
+        self.ingest = IngestChild(config, self.relay.admit_soon)
         self.pools = {
             name: EventPool(name, handler(spec, self.rim), self._dead_letter) for name, spec in AGENTS.items()
         }

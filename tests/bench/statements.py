@@ -11,6 +11,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,8 @@ _RUNS: Final = 60
 _AT_A_TIME: Final = 3
 _WARM_UP: Final = 30
 _S_MAX: Final = 120.0
+_ROWS: Final = 60
+_HEAD: Final = "| calls a run | µs a run | of it parse and plan | |"
 _SETTLE_S: Final = 1.0
 _LINE: Final = re.compile(r"duration: ([\d.]+) ms  (parse|bind|execute|statement)(?: [^:]*)?: (.*)", re.DOTALL)
 _STAMP: Final = re.compile(r"^(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)
@@ -74,17 +77,31 @@ def _since(log: Path, begin: int) -> str:
         return file.read().decode(errors="replace")
 
 
+@dataclass
+class Spent:
+    """One statement's microseconds a run, by step, and how often it ran."""
+
+    calls: float = 0.0
+    us: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @property
+    def total(self) -> float:
+        return sum(self.us.values())
+
+
 def _report(text: str) -> str:
-    known, times, calls = names(), defaultdict[str, float](float), defaultdict[str, int](int)
+    known, spent = names(), defaultdict[str, Spent](Spent)
     for step, statement, ms in read_log(text):
-        name = known.get(statement) or statement[:70]
-        times[name] += ms
-        calls[name] += step in ("execute", "statement")
-    rows = sorted(times.items(), key=lambda item: -item[1])
-    lines = [f"| {calls[name] / _RUNS:.2f} | {ms / _RUNS * 1000:,.0f} | `{name}` |" for name, ms in rows]
-    total, count = sum(times.values()) / _RUNS, sum(calls.values()) / _RUNS
-    head = f"Server: {count:.1f} statements and {total:.1f} ms a run (bench's own polling included)"
-    return "\n".join([head, "", "| calls a run | µs a run | |", "|---:|---:|---|", *lines[:60]]) + "\n"
+        entry = spent[known.get(statement) or statement[:70]]
+        entry.us[step] += ms * 1000 / _RUNS
+        entry.calls += (step in ("execute", "statement")) / _RUNS
+    lines = [
+        f"| {each.calls:.2f} | {each.total:,.0f} | {each.us['parse'] + each.us['bind']:,.0f} | `{name}` |"
+        for name, each in sorted(spent.items(), key=lambda item: -item[1].total)[:_ROWS]
+    ]
+    total, calls = sum(each.total for each in spent.values()), sum(each.calls for each in spent.values())
+    head = f"Server: {calls:.1f} statements and {total / 1000:.1f} ms a run (bench's own polling included)"
+    return "\n".join([head, "", _HEAD, "|---:|---:|---:|---|", *lines]) + "\n"
 
 
 def main() -> int:

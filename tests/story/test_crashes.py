@@ -1,0 +1,154 @@
+"""Workers killed at every named point, frozen, and stopped: somebody else goes on, and nothing is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import agents
+import app
+from tests.story.audit import audit, only
+from tests.story.harness import Pipeline, pipeline
+from tests.story.rows import Workspace, row
+from tests.story.takeover import TAKEOVER_S_MAX, Takeover, watch
+from tests.story.worker import Worker
+
+# Those that wait for a delivery's lease first, so that the wait passes while the others are killed.
+WAVES = (
+    (
+        "claim.delivery.before_commit",
+        "claim.delivery.committed",
+        "delivery.called",
+        "delivery.settled",
+        "claim.revision.before_commit",
+        "claim.revision.committed",
+        "revision.settled",
+    ),
+    ("run.created", "call.recorded", "call.answered", "call.settled", "evaluation.recorded", "decision.recorded"),
+)
+INGEST_POINTS = ("ingest.before_commit", "ingest.committed")
+WORKSPACE = "ws-crash"
+HEAL_S_MAX = 60.0
+_POINT = re.compile(r'crash_point\(f?"([a-z_.{}]+)"')
+
+
+@pytest.fixture(scope="module")
+async def crashes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pipeline]:
+    """One worker that survives."""
+    workspaces = [Workspace(WORKSPACE, settings={"quiet_window_s": 0.2})]
+    async with pipeline(tmp_path_factory.mktemp("crashes"), workers=1, workspaces=workspaces) as running:
+        running.stack.model.behave({"default": {"latency_ms": 100}})
+        yield running
+
+
+def test_every_crash_point_in_the_code_is_killed_at_here() -> None:
+    """Whoever adds a point is told to add its story."""
+    found: set[str] = set()
+    for package in (agents, app):
+        for file in Path(str(package.__file__)).parent.rglob("*.py"):
+            for point in _POINT.findall(file.read_text()):
+                found |= {point.format(purpose=purpose) for purpose in ("revision", "delivery")}
+    assert found == {*INGEST_POINTS, *(point for wave in WAVES for point in wave)}
+
+
+async def test_a_worker_that_dies_at_any_point_is_taken_over(crashes: Pipeline) -> None:
+    """Each point kills a worker: another has its runs within 10 s, all is healed within 60 s, nothing is doubled."""
+    takeovers: list[Takeover] = []
+    numbers = iter(range(10_000))
+    for wave in WAVES:
+        doomed = await _start_doomed(crashes, wave)
+        watching = asyncio.create_task(_watch_all(crashes, doomed))
+        while not watching.done():
+            await crashes.produce([_message(next(numbers)) for _ in range(12)])
+            await asyncio.wait((watching,), timeout=1.0)
+        takeovers += watching.result()
+    began = time.monotonic()
+    await crashes.idle(HEAL_S_MAX)
+    print("takeovers", [str(each) for each in takeovers], "healed", round(time.monotonic() - began, 1))
+    late = [str(each) for each in takeovers if each.first_s > TAKEOVER_S_MAX]
+    assert not late, late
+    await audit(crashes, floor={"accepted": next(numbers) // 2, "revision:applied": 10})
+
+
+async def _start_doomed(crashes: Pipeline, wave: tuple[str, ...]) -> list[Worker]:
+    """One worker for each point, which dies at its second passing."""
+    groups = await asyncio.gather(*(crashes.start(1, DRAFT_PIPELINE_CRASH_AT=f"{point}:2") for point in wave))
+    return [worker for group in groups for worker in group]
+
+
+async def _watch_all(crashes: Pipeline, doomed: list[Worker]) -> list[Takeover]:
+    async def until_dead(worker: Worker) -> Takeover:
+        await worker.gone(60)
+        assert worker.returncode == -signal.SIGKILL
+        return await watch(crashes, worker)
+
+    return await asyncio.gather(*(until_dead(worker) for worker in doomed))
+
+
+def _message(number: int) -> dict[str, object]:
+    return row(WORKSPACE, f"lead{number}", "!!near hello" if number % 2 else "!!confident hello")
+
+
+@pytest.mark.parametrize("point", INGEST_POINTS)
+async def test_an_ingest_process_that_dies_is_started_again(crashes: Pipeline, point: str) -> None:
+    """Killed before or after its commit: the worker lives on, its ingest comes back, each record is stored once."""
+    [worker] = await crashes.start(1, DRAFT_PIPELINE_CRASH_AT=f"{point}:1")
+    rows = [row(WORKSPACE, f"{point}{number}", "!!confident hello") for number in range(60)]
+    await crashes.produce(rows)
+    await crashes.until(lambda: _died(worker), 20, "the ingest process died")
+    await crashes.idle(60)
+    assert worker.alive
+    evidence = await audit(crashes, floor={"accepted": 60})
+    assert sum(each["lead_id"].startswith(point) for each in only(evidence, "ai_draft", status="sent")) == 60
+    assert await worker.terminate() == 0
+
+
+async def _died(worker: Worker) -> bool:
+    return b"ingest_process_died" in worker.log.read_bytes()
+
+
+async def test_a_frozen_worker_that_wakes_up_does_nothing_twice(crashes: Pipeline) -> None:
+    """SIGSTOP amid revisions until another has taken over, then SIGCONT: what the zombie still writes is refused."""
+    crashes.stack.model.behave({"default": {"latency_ms": 700}})
+    [zombie] = await crashes.start(1)
+    await crashes.produce([row(WORKSPACE, f"frozen{number}", "!!near hello") for number in range(40)])
+    await crashes.until_row(
+        "SELECT 1 FROM draft_pipeline_run r JOIN draft_claim c ON c.draft_id = r.draft_id"
+        " WHERE r.lease_owner = $1 AND r.status = 'RUNNING' AND c.settled_at IS NULL",
+        zombie.process_id,
+    )
+    zombie.send_signal(signal.SIGSTOP)
+    zombie.ended_at = time.monotonic()
+    taken = await watch(crashes, zombie)
+    zombie.send_signal(signal.SIGCONT)
+    crashes.stack.model.behave({"default": {"latency_ms": 100}})
+    await crashes.idle(90)
+    assert taken.runs > 0
+    assert zombie.alive
+    await audit(crashes, floor={"revision:applied": 30})
+    assert await zombie.terminate() == 0
+
+
+async def test_a_worker_that_is_told_to_stop_hands_over_without_asking_twice(crashes: Pipeline) -> None:
+    """SIGTERM amid calls: they are finished and recorded, the other worker goes on behind them, exit code 0."""
+    crashes.stack.model.behave({"default": {"latency_ms": 1500}})
+    [leaving] = await crashes.start(1)
+    await crashes.produce([row(WORKSPACE, f"leaving{number}", "!!near hello") for number in range(30)])
+    await crashes.until_row(
+        "SELECT 1 FROM draft_pipeline_run WHERE lease_owner = $1 AND status = 'RUNNING'", leaving.process_id
+    )
+    began = time.monotonic()
+    assert await leaving.terminate() == 0
+    assert time.monotonic() - began < 15
+    crashes.stack.model.behave(None)
+    await crashes.idle(60)
+    evidence = await audit(crashes, floor={"accepted": 20})
+    drafts = {each["id"] for each in evidence.tables["ai_draft"] if each["lead_id"].startswith("leaving")}
+    calls = [each for each in evidence.tables["model_call"] if each["draft_id"] in drafts]
+    assert {each["status"] for each in calls} == {"answered"}
