@@ -76,7 +76,7 @@ class IngestProcess:
             await asyncio.sleep(_SUPERVISE_S)
 
     async def _report(self) -> None:
-        """A line of figures for the worker: after each batch, which tells it to look for due requests, and now and then."""
+        """A line of figures for the worker now and then, and after each batch: it then looks for due requests."""
         while True:
             figures = {
                 "consuming": not self.engine.crashed,

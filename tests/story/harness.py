@@ -24,7 +24,7 @@ from app.kafka.topics import create_topics
 from app.stack.local import LocalStack
 from app.stack.stand_in import StandIn
 from db import migrate
-from db.pool import connect
+from db.pool import Executor, Pool, create_pool
 from schemas.limits import DEAD_LETTER_RECORD_BYTES_MAX
 from schemas.topics import TOPICS
 from tests.story.rows import Row, Workspace, key_of, value_of
@@ -50,7 +50,7 @@ class Record:
 class Pipeline:
     """A running stack with its workers. `workers` keeps every worker that ever ran, dead ones too."""
 
-    def __init__(self, stack: LocalStack, db: asyncpg.Connection, worker_env: Mapping[str, str]) -> None:
+    def __init__(self, stack: LocalStack, db: Pool, worker_env: Mapping[str, str]) -> None:
         self.stack, self.db = stack, db
         self.worker_env = dict(worker_env)
         self.workers: list[Worker] = []
@@ -136,9 +136,9 @@ class Pipeline:
     async def idle(self, timeout: float = 60.0) -> None:
         """Wait until nothing waits, runs, is due or lags, twice in a row; what is left otherwise is the error."""
         give_up, quiet = time.monotonic() + timeout, 0
-        async with group_reader(self.config) as reader:
+        async with group_reader(self.config) as reader, self.db.acquire() as connection:
             while quiet < 2:
-                left = await left_to_do(self.db, reader)
+                left = await left_to_do(connection, reader)
                 quiet = quiet + 1 if not left else 0
                 assert time.monotonic() < give_up, f"still left after {timeout:.0f} s: {left}"
                 await asyncio.sleep(POLL_S)
@@ -187,7 +187,7 @@ async def pipeline(
     async with stack:
         await migrate.apply(stack.postgres.url)
         await create_topics(config_of(stack), 1)
-        running = Pipeline(stack, await connect(stack.postgres.url), worker_env or {})
+        running = Pipeline(stack, await create_pool(stack.postgres.url, application="story"), worker_env or {})
         try:
             await running.provision(workspaces)
             if workers:
@@ -203,7 +203,7 @@ def config_of(stack: LocalStack) -> Config:
     return Config(_env_file=None, **values)
 
 
-async def provision(db: asyncpg.Connection, stack: LocalStack, workspace: Workspace) -> None:
+async def provision(db: Executor, stack: LocalStack, workspace: Workspace) -> None:
     """One workspace with its settings and campaigns. Its webhook address tells whose delivery arrives."""
     channels = workspace.channels
     if channels is None:

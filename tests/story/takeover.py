@@ -32,21 +32,20 @@ class Takeover:
 
 async def watch(pipeline: Pipeline, dead: Worker) -> Takeover:
     """Follow what the worker held when it ended until none of it is its own any more."""
-    held = left = await _held(pipeline, dead)
-    first_s = passed = 0.0
+    runs = await pipeline.db.fetch(
+        "SELECT id FROM draft_pipeline_run WHERE lease_owner = $1 AND status = 'RUNNING' AND lease_until > now()",
+        dead.process_id,
+    )
+    ids = [run["id"] for run in runs]
+    left, first_s, passed = len(ids), 0.0, 0.0
     while left:
         await asyncio.sleep(_LOOK_S)
-        left = await _held(pipeline, dead)
-        passed = time.monotonic() - dead.ended_at
-        first_s = first_s or (passed if left < held else 0.0)
-        assert passed < ALL_TAKEN_S_MAX, f"{left} of {held} runs of {dead.name} are still its own"
-    return Takeover(dead.name, held, first_s, passed)
-
-
-async def _held(pipeline: Pipeline, dead: Worker) -> int:
-    """Runs under the worker's lease. A lease that it gave back or that ended with its phase needs no rescue."""
-    async with pipeline.lock:
-        count: int = await pipeline.db.fetchval(
-            "SELECT count(*) FROM draft_pipeline_run WHERE lease_owner = $1 AND status = 'RUNNING'", dead.process_id
+        left = await pipeline.db.fetchval(
+            "SELECT count(*) FROM draft_pipeline_run WHERE id = ANY ($1) AND lease_owner = $2 AND status = 'RUNNING'",
+            ids,
+            dead.process_id,
         )
-    return count
+        passed = time.monotonic() - dead.ended_at
+        first_s = first_s or (passed if left < len(ids) else 0.0)
+        assert passed < ALL_TAKEN_S_MAX, f"{left} of {len(ids)} runs of {dead.name} are still its own"
+    return Takeover(dead.name, len(ids), first_s, passed)

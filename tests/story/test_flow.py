@@ -9,6 +9,7 @@ import email.policy
 from typing import Any
 
 from db import sql
+from db.pool import transaction
 from tests.story.audit import audit, only
 from tests.story.evidence import Evidence
 from tests.story.harness import Pipeline
@@ -271,9 +272,9 @@ async def test_a_switch_for_revision_leaves_confident_drafts_alone(flow: Pipelin
 
 async def flip(flow: Pipeline, name: str, *, disabled: bool) -> None:
     """Turn a switch as the control plane does: no claim commits after it."""
-    async with flow.db.transaction():
-        await sql.draft.own_kill_switch_lock.run(flow.db)
-        await sql.draft.flip_kill_switch.run(flow.db, name=name, disabled=disabled, reason="story", actor="story")
+    async with transaction(flow.db) as connection:
+        await sql.draft.own_kill_switch_lock.run(connection)
+        await sql.draft.flip_kill_switch.run(connection, name=name, disabled=disabled, reason="story", actor="story")
 
 
 async def test_a_switch_in_the_environment_binds_the_process(flow: Pipeline) -> None:

@@ -1,12 +1,9 @@
 """Hard blocks: what the context does not hold never goes out by itself; what it does hold is never held back."""
 
-import json
-import os
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +17,8 @@ from schemas.codes import Channel, Mode, Stage
 from schemas.context import DraftRunContextPack, DraftRunSnapshot, Knowledge, Profile, Section, Slot, Turn
 from schemas.limits import DRAFT_CHARS_MAX
 from schemas.settings import PolicyRules, WorkspaceSettings
+from tests.samples import naughty_strings
 
-DATA = Path(os.environ.get("DRAFT_PIPELINE_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 NOW = datetime(2026, 10, 29, 9, 0, tzinfo=UTC)  # a Thursday; Berlin leaves summer time on the 25th
 CHECK_S_MAX = 0.002
 CHECK_DRAFT_CHARS = 1_500
@@ -391,9 +388,8 @@ def test_no_text_breaks_a_check(text: str) -> None:
     assert all(-1 <= block.start <= block.end <= len(text) for block in blocks)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="sample data are not on this machine")
 @pytest.mark.parametrize("wrap", [str, lambda text: f"{text} 5 {text}", lambda text: f"on {text} at 10:{text}"])
 def test_naughty_strings_break_nothing(wrap: Callable[[str], str]) -> None:
     """The list of naughty strings passes every check."""
-    for naughty in json.loads((DATA / "naughty-strings.json").read_text()):
+    for naughty in naughty_strings():
         check_text(wrap(naughty), snapshot(naughty), scheduling=True)

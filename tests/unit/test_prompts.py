@@ -1,12 +1,9 @@
 """What the model is shown: untrusted text stays fenced, the constant part constant, the hash names all that counts."""
 
-import json
-import os
 import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -23,9 +20,8 @@ from schemas.answers import ANSWER_OF, Evaluation, MeetingExtract, Selection, St
 from schemas.codes import Channel, Mode, Stage
 from schemas.context import DraftRunSnapshot, Knowledge, Profile, Slot, Turn
 from schemas.settings import PolicyRules, WorkspaceSettings
+from tests.samples import naughty_strings
 
-DATA = Path(os.environ.get("DRAFT_PIPELINE_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
-NAUGHTY = DATA / "naughty-strings.json"
 STAGE_LIST = list(Stage)
 ZERO_WIDTH, TAG, BIDI = "\u200b", "\U000e0061", "\u202e"
 HIDDEN = [ZERO_WIDTH, TAG, BIDI, "\ufeff", "\u2060", "\xad", "\u034f", "\x08", "\ufe0f", "\ud800", ZERO_WIDTH + TAG]
@@ -176,11 +172,10 @@ def test_fences_hold_in_every_prompt_whatever_strangers_write(stage: Stage, text
     ask.user.encode()
 
 
-@pytest.mark.skipif(not NAUGHTY.exists(), reason="no sample data: set DRAFT_PIPELINE_DATA")
 @pytest.mark.parametrize("stage", STAGE_LIST)
 def test_naughty_strings_are_shown_and_do_no_harm(stage: Stage) -> None:
     """Every string of the collection renders in every untrusted field; template syntax in it is not run."""
-    for text in json.loads(NAUGHTY.read_text()):
+    for text in naughty_strings():
         ask = STAGES[stage].ask(hostile_state(text))
         assert_fences_hold(ask.user)
         assert fence("trigger_message", text) in ask.user

@@ -13,7 +13,7 @@ from tests.bench.watching import percentile, watching
 
 ROW: Final = "concurrency"
 DEFINITION: Final = (
-    "one worker, model latency 1 s a call, paced arrivals that keep 200 runs in flight over 5 workspaces, quiet window"
+    "one worker, model latency 1 s a call, paced arrivals that keep {} runs in flight over 5 workspaces, quiet window"
     " 0: {} of (time from record to `draft-evaluated`, minus 4 s of model time)"
 )
 HIGHEST: Final = "the highest number of runs in flight at which that p99 stays below 500 ms"
@@ -112,7 +112,19 @@ def _figures(first: Load, climbed: list[Load]) -> list[Figure]:
         "the model's time is taken as 4 s flat, so the scripted server's own lateness counts against the worker."
     )
     return [
-        Figure(ROW, "concurrency p50", DEFINITION.format("p50"), first.p50, "ms", P50_AIM_MS, True, sides, judged_by),
-        Figure(ROW, "concurrency p99", DEFINITION.format("p99"), first.p99, "ms", P99_AIM_MS, True, sides),
+        Figure(
+            ROW,
+            "concurrency p50",
+            DEFINITION.format(first.wanted, "p50"),
+            first.p50,
+            "ms",
+            P50_AIM_MS,
+            True,
+            sides,
+            judged_by,
+        ),
+        Figure(
+            ROW, "concurrency p99", DEFINITION.format(first.wanted, "p99"), first.p99, "ms", P99_AIM_MS, True, sides
+        ),
         Figure(ROW, "highest in flight", HIGHEST, highest, "runs", IN_FLIGHT_AIM, False, steps),
     ]

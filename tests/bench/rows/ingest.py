@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 import uuid
@@ -136,7 +137,7 @@ def _rows(message: Message) -> tuple[tuple[object, ...], tuple[object, ...], tup
         raise BenchError("the bench's own record cannot be read")
     place = (read.workspace_id, read.lead_id, read.channel.value, read.thread_id or "")
     request, conversation = Request(place, read.message_id).event(), conversation_key(place)
-    headers = str(headers_of(request, request.event_id, None)).replace("'", '"')
+    headers = json.dumps(headers_of(request, request.event_id, None))
     return (
         (read.workspace_id, read.lead_id),
         (uuid.uuid4(), read.workspace_id, read.lead_id, read.thread_id, read.message_id, read.body),
