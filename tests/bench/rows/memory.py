@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from tests.bench.arena import Arena, arena
 from tests.bench.figures import Figure
@@ -23,8 +23,10 @@ HOW: Final = (
 _WAITS: Final = {"phang": 1.0}
 _BEHAVIOUR: Final = {"stages": {"meeting_overseer_extract": _WAITS, "auto_send_revision_selector": _WAITS}}
 _SAMPLE_S: Final = 0.5
-_LEASES: Final = "SELECT figures FROM process_heartbeat WHERE role = 'worker' ORDER BY beat_at DESC LIMIT 1"
-_IN_CALLS: Final = "SELECT count(*) FROM model_call WHERE status = 'started'"
+_LEASED: Final = """
+SELECT count(*) AS runs, count(*) FILTER (WHERE phase = 'draft') AS draft FROM draft_pipeline_run
+WHERE status = 'RUNNING' AND lease_until > now()
+"""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ QUICK: Final = Size(runs=40, seconds_max=45.0)
 
 @dataclass(frozen=True)
 class Peak:
-    """The most runs that were seen waiting for the model at once, and the worker's memory then."""
+    """The most runs that were leased at once, how many of them by the draft agent, and the worker's memory then."""
 
     runs: int = 0
+    draft: int = 0
     rss_mb: float = 0.0
 
 
@@ -55,27 +58,25 @@ async def measure(quick: bool) -> list[Figure]:
         await place.produce(place.messages(size.runs // 2, SCHEDULING))
         await place.produce(place.messages(size.runs // 2, NEVER))
         peak = await _peak(place, worker, size)
-        figures: dict[str, Any] = await place.pool.fetchval(_LEASES)
         await worker.kill()
     if peak.runs < size.runs * 0.9:
         raise BenchError(f"only {peak.runs} of {size.runs} runs were in flight at once ({peak.rss_mb:.0f} MB)")
-    return [_figure(peak, idle, figures)]
+    return [_figure(peak, idle)]
 
 
 async def _peak(place: Arena, worker: Process, size: Size) -> Peak:
     """Look until all runs wait for the model, or time is up."""
     peak, give_up = Peak(), time.monotonic() + size.seconds_max
     while peak.runs < size.runs and time.monotonic() < give_up:
-        runs: int = await place.pool.fetchval(_IN_CALLS)
-        if runs >= peak.runs:
-            peak = Peak(runs, worker.rss_mb())
+        leased = (await place.pool.fetch(_LEASED))[0]
+        if leased["runs"] >= peak.runs:
+            peak = Peak(leased["runs"], leased["draft"], worker.rss_mb())
         await asyncio.sleep(_SAMPLE_S)
     say(f"  {peak.runs} runs in flight: {peak.rss_mb:.0f} MB")
     return peak
 
 
-def _figure(peak: Peak, idle: float, figures: dict[str, Any]) -> Figure:
-    in_flight: dict[str, int] = figures.get("in_flight", {})
+def _figure(peak: Peak, idle: float) -> Figure:
     return Figure(
         row=ROW,
         name="memory",
@@ -87,7 +88,8 @@ def _figure(peak: Peak, idle: float, figures: dict[str, Any]) -> Figure:
         sides={
             "MB when it began to consume": idle,
             "KB a run in flight": (peak.rss_mb - idle) * 1024 / peak.runs,
-            **{f"events in flight on {name}": float(count) for name, count in in_flight.items() if count},
+            "runs in the draft agent": float(peak.draft),
+            "runs in the revise agent": float(peak.runs - peak.draft),
         },
         note=HOW,
     )
