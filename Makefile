@@ -14,7 +14,7 @@ help: ## list the targets
 setup: $(STAMP) ## build .venv from the lock and fetch the local broker (the second call is instant)
 	@:
 
-demo: $(STAMP) ## local stack, sample messages through everything, a summary, the web pages
+demo: $(STAMP) ## local stack, sample messages through everything, a summary
 	@$(BIN)/draft-pipeline demo
 
 test: $(STAMP) ## all tests, against a real broker and a real Postgres

@@ -55,6 +55,7 @@ def obstacle(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record) -> Obstacl
     policy = (
         (now["send_off"] or rim.is_off(KillSwitch.AUTO_SEND_DISABLED), Obstacle("switched_off")),
         (now["content_sha256"] != delivery["content_sha256"], Obstacle("text_changed")),
+        (bool(now["hard_blocks"]), Obstacle("hard_blocked")),
         (now["mode_now"] != Mode.AI_AUTO_SEND, Obstacle("mode_changed")),
         (now["newer_elsewhere"], Obstacle("newer_elsewhere")),
         ((now["auto_send_confidence"] or 0.0) < now["threshold_now"], Obstacle("policy_now_stricter")),

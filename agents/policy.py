@@ -198,7 +198,8 @@ def review_reasons(facts: SendFacts) -> tuple[str, ...]:
         doubts.append(Reason.NO_CONFIDENCE)
     elif not reaches(facts.confidence, facts.threshold):
         doubts.append(Reason.BELOW_THRESHOLD)
-    if facts.mode is Mode.AI_AUTO_SEND and facts.outcome not in _SENDABLE:
+    blocked_before = facts.outcome is RevisionOutcome.HARD_BLOCKED and facts.hard_blocks
+    if facts.mode is Mode.AI_AUTO_SEND and facts.outcome not in _SENDABLE and not blocked_before:
         doubts.append(_OUTCOME_REASON[facts.outcome])
     if facts.hard_blocks:
         doubts += [Reason.HARD_BLOCKED, *facts.hard_blocks]

@@ -6,16 +6,18 @@ from typing import Any
 import asyncpg
 
 from agents.fates import DONE, Dropped, Fate
+from agents.hard_blocks import check_text, may_pass, pack_texts
 from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
 from agents.rim import OutboxRow, Rim
+from agents.starting import state_of
 from db import sql
 from db.pool import Connection, transaction
 from schemas.codes import Action, DecidedBy, DraftStatus, OutcomeStatus
 from schemas.events import ReviewCommand
 from schemas.ids import delivery_id
 
-_DECIDABLE = (DraftStatus.PENDING, DraftStatus.SCHEDULED, DraftStatus.EXPIRED)
+_DECIDABLE = (DraftStatus.PENDING, DraftStatus.SCHEDULED)
 
 
 async def handle(event: ReviewCommand, rim: Rim) -> Fate:
@@ -62,9 +64,9 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> tuple[li
         )
         await sql.delivery.cancel_scheduled_deliveries.run(connection, draft_ids=[draft["id"]], reason="rejected")
         return rows, None, "rejected"
-    changed = _changed(action, draft, now)
-    if changed is not None:
-        return [], None, f"refused_{changed}"
+    obstacle = _changed(action, draft, now) or await _blocked(connection, action, draft)
+    if obstacle is not None:
+        return [], None, f"refused_{obstacle}"
     return await _send(connection, action, draft)
 
 
@@ -86,21 +88,33 @@ def _changed(action: asyncpg.Record, draft: asyncpg.Record, now: asyncpg.Record)
     return None
 
 
+async def _blocked(connection: Connection, action: asyncpg.Record, draft: asyncpg.Record) -> str | None:
+    """The rule that forbids even a person to send this text: safety always, a claim whose place was not shown."""
+    context = await sql.run.run_with_context.row(connection, run_id=draft["run_id"])
+    text = action["edited_text"] if action["action"] == "edit" else draft["content"]
+    if context is None:
+        return "context_gone"
+    state = state_of(context)
+    blocks = check_text(text or "", state.snapshot, pack_texts(state.pack), language=draft["language"])
+    shown = (
+        {(block["start"], block["end"]) for block in draft["hard_blocks"]} if action["action"] == "approve" else set()
+    )
+    return next((str(block.rule) for block in blocks if not may_pass(block, automatic=False, shown_spans=shown)), None)
+
+
 async def _send(
     connection: Connection, action: asyncpg.Record, draft: asyncpg.Record
 ) -> tuple[list[OutboxRow], uuid.UUID | None, str]:
     edited = action["action"] == "edit"
     text = action["edited_text"] if edited else draft["content"]
-    if not text or not text.strip():
-        return [], None, "refused_empty_text"
-    if edited:
-        await sql.draft.set_draft_text.run(
-            connection, draft_id=draft["id"], content=text, content_sha256=sha256_of(text)
-        )
     await sql.delivery.cancel_scheduled_deliveries.run(connection, draft_ids=[draft["id"]], reason="approved")
     delivery = await _insert_delivery(connection, action, draft, text, edited=edited)
     if delivery is None:
         return [], None, "refused_delivery_exists"
+    if edited:
+        await sql.draft.set_draft_text.run(
+            connection, draft_id=draft["id"], content=text, content_sha256=sha256_of(text)
+        )
     status = OutcomeStatus.EDITED if edited else OutcomeStatus.APPROVED
     rows = await _decided(
         connection,

@@ -18,6 +18,7 @@ from schemas.limits import DELIVERY_LEASE_S
 log = structlog.get_logger()
 
 DELIVERIES_IN_FLIGHT_MAX: Final = 64
+WORKSPACE_DELIVERIES_MAX: Final = 24
 _TICK_S: Final = 0.5
 
 
@@ -51,7 +52,11 @@ class Deliveries:
     async def _take(self, rim: Rim, room: int) -> None:
         try:
             due = await sql.delivery.take_due_deliveries.rows(
-                self._pool, owner=rim.process_id, lease_s=DELIVERY_LEASE_S, limit=room
+                self._pool,
+                owner=rim.process_id,
+                lease_s=DELIVERY_LEASE_S,
+                limit=room,
+                workspace_limit=WORKSPACE_DELIVERIES_MAX,
             )
         except (*TRANSIENT, asyncpg.PostgresError) as error:
             log.warning("deliveries_wait_for_database", error_class=type(error).__name__)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from app.worker import Worker
 
 _FETCH_STALL_S_MAX: Final = 60.0
+_RENEWAL_STALL_S_MAX: Final = 45.0
 _DATABASE_S_MAX: Final = 2.0
 _HOST: Final = "0.0.0.0"  # noqa: S104 - probes come from outside the container; nothing but health is served
 
@@ -27,11 +28,16 @@ class Health:
         """Why the process should be restarted."""
         now = time.monotonic()
         ingest = ["ingest_silent"] if self._worker.ingest.silent_s > _FETCH_STALL_S_MAX else []
-        return ingest + [
-            f"fetch_stalled:{engine.topic}"
-            for engine in self._worker.engines.values()
-            if now - engine.fetched_at > _FETCH_STALL_S_MAX
-        ]
+        leases = ["leases_not_renewed"] if now - self._worker.keeper.looked_at > _RENEWAL_STALL_S_MAX else []
+        return (
+            ingest
+            + leases
+            + [
+                f"fetch_stalled:{engine.topic}"
+                for engine in self._worker.engines.values()
+                if now - engine.fetched_at > _FETCH_STALL_S_MAX
+            ]
+        )
 
     async def not_ready(self) -> list[str]:
         """Why it is not doing its work now."""

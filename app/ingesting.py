@@ -6,6 +6,7 @@ so "last offset + 1" never reaches the end of a partition that transactional pro
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,7 +23,12 @@ from app.kafka.pool import Capacity, message_of
 from db import sql
 from db.pool import Pool, transaction
 from schemas.codes import DeadLetterReason
-from schemas.limits import INGEST_BATCH_BYTES_MAX, INGEST_BATCH_RECORDS_MAX
+from schemas.limits import (
+    DEAD_LETTER_SHARE_MAX,
+    DEAD_LETTER_WINDOW_EVENTS,
+    INGEST_BATCH_BYTES_MAX,
+    INGEST_BATCH_RECORDS_MAX,
+)
 from schemas.topics import INBOUND_MESSAGE
 
 log = structlog.get_logger()
@@ -41,6 +47,8 @@ class Ingesting:
         self._arrived = asyncio.Event()
         self._acks = AssignmentAcks()
         self.batched = asyncio.Event()
+        self._taken = 0
+        self._refused_at: deque[int] = deque(maxlen=DEAD_LETTER_WINDOW_EVENTS)
         self._completed: dict[int, int] = {}
         self._written: dict[int, int] = {}
         self._stopping = False
@@ -48,6 +56,12 @@ class Ingesting:
         self.crash_point: Callable[[str], None] = lambda name: None
         self.counts = {"stored": 0, "repeated": 0, "dead": 0}
         self.done_at = time.monotonic()
+
+    @property
+    def paused(self) -> bool:
+        """More than DEAD_LETTER_SHARE_MAX of the last records failed for reasons of our own."""
+        recent = [at for at in self._refused_at if self._taken - at < DEAD_LETTER_WINDOW_EVENTS]
+        return len(recent) > DEAD_LETTER_SHARE_MAX * DEAD_LETTER_WINDOW_EVENTS
 
     @property
     def in_flight(self) -> int:
@@ -69,6 +83,7 @@ class Ingesting:
             record.value,
             traceparent.decode("ascii", "ignore")[:55] if traceparent else None,
         )
+        self._taken += 1
         self._waiting.append((incoming, generation))
         self._arrived.set()
 
@@ -145,6 +160,9 @@ class Ingesting:
         code = DeadLetterReason.REFUSED_BY_DATABASE
         if not isinstance(error, asyncpg.PostgresError):
             code = DeadLetterReason.UNEXPECTED_ERROR
+            if self.paused:
+                raise TimeoutError from error  # we are broken, not they: the batch waits
+            self._refused_at.append(self._taken)
         async with transaction(self._pool) as connection:
             return await dead_letter_batch(connection, record, code, type(error).__name__)
 

@@ -1,6 +1,7 @@
 """The leases of a worker: all renewed in one statement every LEASE_RENEWAL_S, which also tells who was superseded."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -71,6 +72,7 @@ class LeaseKeeper:
         self._pool = pool
         self._held: dict[uuid.UUID, RunLease] = {}
         self._draining = False
+        self.looked_at = time.monotonic()
 
     @property
     def held(self) -> int:
@@ -105,6 +107,7 @@ class LeaseKeeper:
         """Renew until cancelled."""
         while True:
             await asyncio.sleep(LEASE_RENEWAL_S)
+            self.looked_at = time.monotonic()
             if self._held:
                 await self.renew()
 

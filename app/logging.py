@@ -30,7 +30,8 @@ _KEYS: Final = {
     " gate disposition decided_by model effort feature_id prompt_key policy_revision state method route http_status"
     " purpose table query migration column setting variable signal",
     "figures": "count total rows bytes chars records batch in_flight waiting pending running due lag lag_s age_s"
-    " latency_ms duration_ms duration_s timeout_s delay_s retry_after_s lease_s input_tokens output_tokens"
+    " latency_ms claim_to_call_ms duration_ms"
+    " duration_s timeout_s delay_s retry_after_s lease_s input_tokens output_tokens"
     " cached_tokens reasoning_tokens cost_usd confidence threshold tokens_saved tokens_thrown_away coerced port pid",
     "kafka": "topic partition partitions offset group_id generation position watermark",
     "errors": "error_class error_cause sqlstate constraint at",

@@ -150,6 +150,7 @@ class Worker:
             "ingest": self.ingest.figures,
             "leases": self.keeper.held,
             "deliveries": self.deliveries.in_flight,
+            "breakers": {model: state.value for model, state in self.model.breaker.states().items()},
             "paused": [name for name, each in self.pools.items() if each.paused],
         }
 
@@ -218,7 +219,8 @@ async def run_worker(config: Config) -> int:
     if not starting.done():
         starting.cancel()
     await asyncio.gather(starting, return_exceptions=stop.is_set())
-    print(f"worker {worker.rim.process_id} is consuming", flush=True)  # noqa: T201 - the line that scripts wait for
+    if not stop.is_set():
+        print(f"worker {worker.rim.process_id} is consuming", flush=True)  # noqa: T201 - the line that scripts wait for
     await stopping
     await worker.stop()
     if site is not None:

@@ -98,8 +98,8 @@ class Pool:
         try:
             yield connection
             whole = True
-        except (asyncpg.PostgresError, asyncpg.InterfaceError):
-            whole = not connection.is_closed() and not connection.is_in_transaction()
+        except asyncpg.PostgresError as error:
+            whole = not connection.is_closed() and not connection.is_in_transaction() and _statement_ended(type(error))
             raise
         finally:
             self._give(connection, whole=whole)

@@ -154,7 +154,6 @@ class DeadLetterReason(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     BAD_NUMBER = "bad_number"
     BAD_TEXT = "bad_text"
-    TOO_LARGE = "too_large"
     UNKNOWN_VERSION = "unknown_version"
     INVALID_FIELD = "invalid_field"
     UNKNOWN_WORKSPACE = "unknown_workspace"

@@ -50,6 +50,7 @@ async def apply_document(
     applied.created = bool(
         await sql.admin.create_workspace_if_absent.run(connection, workspace_id=document.workspace_id)
     )
+    await sql.draft.own_kill_switch_lock.run(connection)  # no claim commits after a switch of the workspace did
     await sql.admin.lock_workspace.row(connection, workspace_id=document.workspace_id)
     await sql.admin.lock_policies.value(connection)
     standing = await sql.admin.workspace_standing.one(connection, workspace_id=document.workspace_id)

@@ -245,7 +245,7 @@ async def check_smtp(config: Config) -> AsyncIterator[Check]:
         return
     address = urlsplit(config.smtp_url)
     tls = address.scheme == "smtps"
-    port = address.port or (465 if tls else 587)
+    port = address.port or (465 if tls else 25)
     client = aiosmtplib.SMTP(
         hostname=address.hostname, port=port, use_tls=tls, timeout=ASK_S_MAX, local_hostname="doctor"
     )

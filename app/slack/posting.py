@@ -21,6 +21,17 @@ _TICK_S: Final = 1.0
 _BATCH: Final = 20
 
 
+def _reason(code: str, shown: asyncpg.Record) -> str:
+    """The reason in words, and the places of the text that a rule objects to."""
+    text = shown["content"] or ""
+    places = [
+        f"{block['rule']}: “{text[block['start'] : block['end']]}”"
+        for block in shown["hard_blocks"]
+        if block["end"] > 0
+    ]
+    return " ".join([in_words(code), *places])
+
+
 class SlackPosting:
     """Posts and updates until cancelled. Does nothing without a bot token and a signing secret."""
 
@@ -71,7 +82,7 @@ class SlackPosting:
             workspace_name=shown["workspace_name"],
             channel=shown["channel"],
             recipient=shown["recipient"],
-            reason=in_words(request["reason"]),
+            reason=_reason(request["reason"], shown),
             confidence=shown["auto_send_confidence"],
             threshold=shown["auto_send_threshold"],
             text=shown["content"] or "",

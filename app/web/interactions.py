@@ -14,6 +14,7 @@ from app.slack.binding import Binding, unseal
 from app.slack.blocks import APPROVE, EDIT, INPUT_ID, REJECT, edit_view, reject_view
 from db import sql
 from db.pool import Pool, transaction
+from schemas.codes import DraftStatus
 from schemas.events import ReviewCommand
 from schemas.ids import derive, event_id
 from schemas.limits import REVIEW_S_MAX
@@ -83,8 +84,10 @@ async def form_for(pool: Pool, click: Click) -> dict[str, Any] | None:
 async def record(pool: Pool, click: Click) -> list[OutboxRow]:
     """Write the decision and its event in one transaction; a second click finds the first and changes nothing."""
     draft = click.binding.draft
-    action_id = derive("review-action", draft, click.action, click.binding.content_sha256, click.binding.newest_seq)
+    action_id = derive("review-action", click.action, *map(str, click.binding.columns().values()))
     async with transaction(pool) as connection:
+        standing = await sql.review.review_standing.one(connection, draft_id=draft)
+        resends = click.action == APPROVE and standing["status"] == DraftStatus.UNKNOWN
         added = await sql.review.add_review_action.value(
             connection,
             action_id=action_id,
@@ -92,7 +95,7 @@ async def record(pool: Pool, click: Click) -> list[OutboxRow]:
             workspace_id=click.binding.workspace_id,
             actor=click.user,
             via="slack",
-            action=click.action,
+            action="confirm_resend" if resends else click.action,
             content_sha256=click.binding.content_sha256,
             edited_text=click.text if click.action == EDIT else None,
             reject_reason=click.text if click.action == REJECT else None,
@@ -100,8 +103,7 @@ async def record(pool: Pool, click: Click) -> list[OutboxRow]:
         )
         if added is None:
             return []
-        lead = await sql.review.review_standing.one(connection, draft_id=draft)
-        command = _command(click, action_id, lead["lead_id"])
+        command = _command(click, action_id, standing["lead_id"])
         return await add_event(connection, command, click.binding.workspace_id, None)
 
 

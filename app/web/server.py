@@ -27,6 +27,10 @@ _CONNECTIONS = 8
 _DATABASE_S_MAX = 2.0
 
 
+class StartError(Exception):
+    """The web process cannot start. One line: why, and what to do."""
+
+
 class Web:
     """What the routes share."""
 
@@ -43,6 +47,9 @@ def create_app(config: Config) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pool = await create_pool(config.database_url or "", size=_CONNECTIONS, application="draft-pipeline web")
+        async with pool.acquire() as connection:
+            if await migrate.schema_number(connection) < migrate.latest():
+                raise StartError("the database's schema is too old: run migrate")
         web = app.state.web = Web(config, pool)
         publishing = asyncio.create_task(web.relay.publish_forever())
         yield

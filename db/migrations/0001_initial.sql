@@ -493,13 +493,13 @@ CREATE TABLE ai_interaction (
     cost_usd       numeric(14, 8),
     metadata       jsonb NOT NULL DEFAULT '{}'
                    CONSTRAINT metadata_textless CHECK (
-                       jsonb_typeof(metadata) = 'object'
-                       AND NOT metadata @? 'strict $.* ? (@.type() != "number" && @.type() != "boolean")'),
-                   CONSTRAINT metadata_keys_known CHECK (
-                       metadata - ARRAY['iteration', 'attempt', 'cached_tokens', 'reasoning_tokens', 'retry',
-                           'http_status', 'bundle_enabled', 'bundle_sections', 'bundle_tokens', 'bundle_chars',
-                           'bundle_truncated', 'tokens_saved', 'tokens_thrown_away', 'during_outage', 'coerced']
-                       = '{}'),
+                       CASE jsonb_typeof(metadata) WHEN 'object' THEN
+                           NOT metadata @? 'strict $.* ? (@.type() != "number" && @.type() != "boolean")'
+                           AND metadata - ARRAY['iteration', 'attempt', 'cached_tokens', 'reasoning_tokens', 'retry',
+                               'http_status', 'bundle_enabled', 'bundle_sections', 'bundle_tokens', 'bundle_chars',
+                               'bundle_truncated', 'tokens_saved', 'tokens_thrown_away', 'during_outage', 'coerced']
+                               = '{}'
+                       ELSE false END),
     created_at     timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX ai_interaction_recent ON ai_interaction (created_at DESC);

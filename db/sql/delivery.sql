@@ -1,8 +1,15 @@
--- name: take_due_deliveries(owner, lease_s, limit)
--- Due sends, and claimed ones whose worker died, by any worker; epoch + 1 on every taking.
+-- name: take_due_deliveries(owner, lease_s, limit, workspace_limit)
+-- Due sends, and claimed ones whose worker died, by any worker; epoch + 1 on every taking. A workspace has at most so many
+-- at a time: one whose receiver hangs holds up no other.
 WITH due AS (
     SELECT id FROM delivery
-    WHERE status IN ('scheduled', 'claimed') AND coalesce(retry_at, scheduled_for) <= now()
+    WHERE id IN (SELECT id FROM (
+          SELECT id, row_number() OVER (PARTITION BY workspace_id ORDER BY scheduled_for) + (
+                     SELECT count(*) FROM delivery busy WHERE busy.workspace_id = open.workspace_id
+                     AND busy.status IN ('scheduled', 'claimed') AND busy.lease_until > now()) AS place
+          FROM delivery open
+          WHERE status IN ('scheduled', 'claimed') AND coalesce(retry_at, scheduled_for) <= now()
+            AND (lease_until IS NULL OR lease_until < now())) queued WHERE place <= $4)
       AND (lease_until IS NULL OR lease_until < now())
     ORDER BY scheduled_for LIMIT $3 FOR UPDATE SKIP LOCKED
 )

@@ -34,8 +34,8 @@ SELECT id, workspace_id, run_id, $9, $10, model, $2, coalesce($6, 0), coalesce($
 FROM settled ON CONFLICT DO NOTHING;
 
 -- name: settle_call_with_artifact_if_leased(run_id, epoch, call_id, cost_usd, input_tokens, output_tokens, latency_ms, feature_id, source, metadata, artifact_id, stage, iteration, prompt_key, input_sha256, model, payload, text, next_id, next_stage, next_model, next_effort, next_input_sha256)
--- Answer, artifact, telemetry and the record of the next call in one statement; artifact and next call only while the
--- lease is ours. `next_id` null: no next call is recorded.
+-- Answer, artifact, telemetry and the next call's record in one statement. Artifact and next call only while the
+-- lease is ours; `next_id` null records no next call.
 WITH leased AS (
     SELECT id, draft_id, workspace_id, superseded_at FROM draft_pipeline_run
     WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING'
