@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
-from tests.bench.figures import Failure, Result, table, write_json
+from tests.bench.cpu import Moment
+from tests.bench.figures import Failure, Figure, Result, table, write_json
 from tests.bench.progress import say
 
 ROWS: Final = ("overhead", "dbos", "ingest", "concurrency", "independence", "memory", "recovery")
@@ -21,13 +22,15 @@ RESULTS: Final = Path(__file__).with_name("results.json")
 async def measure(row: str, quick: bool) -> list[Result]:
     """The figures of one row; a row that fails says why and keeps nobody else from being measured."""
     say(f"{row} ...")
-    started = time.monotonic()
+    before = Moment.now()
     try:
-        results: list[Result] = [*await importlib.import_module(f"tests.bench.rows.{row}").measure(quick)]
+        figures: list[Figure] = await importlib.import_module(f"tests.bench.rows.{row}").measure(quick)
     except Exception as error:
-        results = [Failure(row, f"{type(error).__name__}: {error}")]
-    say(f"{row}: {time.monotonic() - started:.0f} s")
-    return results
+        return [Failure(row, f"{type(error).__name__}: {error}")]
+    after = Moment.now()
+    others = before.others_cpus(after)
+    say(f"{row}: {after.at_s - before.at_s:.0f} s, other processes used {others:.2f} CPUs")
+    return [replace(figure, others_cpus=round(others, 2)) for figure in figures]
 
 
 async def measure_all(rows: list[str], quick: bool) -> list[Result]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
+import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +44,28 @@ def _own_rss_mb(pid: int) -> float:
     """One process (proc(5), status, VmRSS)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The machine's CPU at a moment, in seconds: all that ran, what we and our ended children used, and the clock."""
+
+    busy_s: float
+    ours_s: float
+    at_s: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        """Busy: user, nice, system, irq and softirq of the first line of /proc/stat (proc(5))."""
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+        busy = sum(int(fields[index]) for index in (0, 1, 2, 5, 6)) / _TICKS_A_SECOND
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return cls(busy, sum(each.ru_utime + each.ru_stime for each in used), time.monotonic())
+
+    def others_cpus(self, later: Moment) -> float:
+        """CPUs that processes which are not the bench's used between the two, on average."""
+        others = (later.busy_s - self.busy_s) - (later.ours_s - self.ours_s)
+        return max(others / (later.at_s - self.at_s), 0.0)
 
 
 def stack_cpu_s(stack: LocalStack) -> dict[str, float]:

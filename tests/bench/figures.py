@@ -20,7 +20,10 @@ _GAP: Final = "  "
 
 @dataclass(frozen=True)
 class Figure:
-    """One judged number. `sides` holds what was measured on both sides, `aim` None: shown, not judged."""
+    """One judged number. `sides` holds what was measured on both sides, `aim` None: shown, not judged.
+
+    `others_cpus`: how many CPUs processes that have nothing to do with the bench used while the row was measured.
+    """
 
     row: str
     name: str
@@ -31,6 +34,7 @@ class Figure:
     at_most: bool
     sides: dict[str, float | str] = field(default_factory=dict)
     note: str = ""
+    others_cpus: float = 0.0
 
     @property
     def met(self) -> bool | None:
@@ -118,6 +122,7 @@ def _details(each: Result) -> Iterator[str]:
         )
     if each.note:
         yield each.note
+    yield f"other processes used {_number(each.others_cpus)} CPUs meanwhile."
 
 
 def _number(value: float) -> str:

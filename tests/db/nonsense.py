@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - a table reads best with a row on a line
 """Statements that no correct code sends, with the constraint that must refuse each; and some that must pass."""
 
 from __future__ import annotations

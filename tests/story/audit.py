@@ -73,7 +73,9 @@ def what_is_called_sent_was_accepted(evidence: Evidence) -> Violations:
     """I1: a delivery is `sent` only when the provider has it."""
     accepted = {each.delivery for each in evidence.accepted}
     sent = [key for key, row in _deliveries(evidence).items() if row["status"] == "sent"]
-    discarded = {str(row["id"]) for row in evidence.tables["delivery"] if str(row["provider_message_id"]).startswith("discard")}
+    discarded = {
+        str(row["id"]) for row in evidence.tables["delivery"] if str(row["provider_message_id"]).startswith("discard")
+    }
     return [f"delivery {key} is sent, but no provider has it" for key in sent if key not in accepted | discarded]
 
 
@@ -87,7 +89,9 @@ def _revision_requests(evidence: Evidence) -> list[tuple[str, str, int]]:
         run = evidence.runs.get(line["run_id"])
         if run is None or line["outcome"] in DEFINITE_REFUSALS:
             continue
-        if line["stage"] in (Stage.SELECTOR, Stage.REVISER) or (line["stage"] == Stage.EVALUATION and line["iteration"]):
+        if line["stage"] in (Stage.SELECTOR, Stage.REVISER) or (
+            line["stage"] == Stage.EVALUATION and line["iteration"]
+        ):
             found.append((str(run["draft_id"]), line["stage"], line["iteration"]))
     return found
 
@@ -159,7 +163,9 @@ def sent_text_is_the_decided_text(evidence: Evidence) -> Violations:
             texts["final_draft"] = final.get(str(draft["run_id"]))
         if row["status"] == "sent":
             texts["message"] = messages.get(f"draft-pipeline:{row['id']}")
-        found += [f"draft {each.draft}: {where} differs from what was sent" for where in texts if texts[where] != each.text]
+        found += [
+            f"draft {each.draft}: {where} differs from what was sent" for where in texts if texts[where] != each.text
+        ]
         if row["content_sha256"] != sha256_of(each.text) or draft["content_sha256"] != sha256_of(each.text):
             found.append(f"draft {each.draft}: a recorded hash is not that of the text that was sent")
         if row["recipient"] != each.recipient:
@@ -215,7 +221,10 @@ def _makes_stale(message: TextRow, draft: TextRow) -> bool:
 def every_request_was_recorded_first(evidence: Evidence) -> Violations:
     """I7: each request in the model's ledger is one `model_call` row that was committed before, and no row is two."""
     calls = {str(row["id"]): row for row in evidence.tables["model_call"]}
-    found = [f"call {call} was made {count} times" for call, count in _more_than_one(each["call_id"] for each in evidence.model)]
+    found = [
+        f"call {call} was made {count} times"
+        for call, count in _more_than_one(each["call_id"] for each in evidence.model)
+    ]
     for line in evidence.model:
         row = calls.get(line["call_id"])
         if row is None:

@@ -64,7 +64,9 @@ class Evidence:
 
 async def gather(pipeline: Pipeline) -> Evidence:
     """Read it all; the pipeline is idle, its workers may live or be dead."""
-    tables = {name: list(await pipeline.db.fetch(f"SELECT * FROM {name}")) for name in TABLES}
+    tables: dict[str, list[TextRow]] = {
+        name: [dict(row) for row in await pipeline.db.fetch(f"SELECT * FROM {name}")] for name in TABLES
+    }
     topics = {name: await pipeline.topic(name) for name in TOPICS}
     folder = pipeline.stack.dir
     mails = _mails(folder, tables["delivery"])
@@ -98,6 +100,6 @@ def _mails(folder: Path, deliveries: list[TextRow]) -> list[Accepted]:
         local = str(mail["Message-ID"]).strip("<>").partition("@")[0]
         draft = local.partition(".")[0]
         keys = [str(row["id"]) for row in deliveries if str(row["draft_id"]) == draft]
-        text = base64.b64decode(mail.get_payload()).decode()
+        text = base64.b64decode(str(mail.get_payload())).decode()
         found.append(Accepted(keys[0] if len(keys) == 1 else local, draft, text, line["to"][0], None))
     return found

@@ -199,7 +199,7 @@ async def pipeline(
 
 def config_of(stack: LocalStack) -> Config:
     """The configuration that the stack's variables make, whatever this process's environment says."""
-    values = {name.lower(): value for name, value in stack.env.items()}
+    values: dict[str, Any] = {name.lower(): value for name, value in stack.env.items()}
     return Config(_env_file=None, **values)
 
 

@@ -18,7 +18,7 @@ from app.stack.serving import Arguments, http_protocol, read_arguments, run, ser
 
 ANSWERS_FILE: Final = "hostile.json"
 _ORDER: Final = re.compile(r"answer (\S+) (\w+) (\d+)( as text)?")
-_BESIDE: Final = {"draft_generation_step2": {}, "draft_verifier_step3": {"changes": []}}
+_BESIDE: Final[dict[str, dict[str, object]]] = {"draft_generation_step2": {}, "draft_verifier_step3": {"changes": []}}
 
 
 class HostileModel(ScriptedModel):

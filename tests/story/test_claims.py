@@ -58,7 +58,7 @@ class Claims:
 @pytest.fixture(scope="module")
 async def claims(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Claims]:
     """One worker behind the proxy; the tests themselves speak to Postgres directly."""
-    async with pipeline(tmp_path_factory.mktemp("claims"), workers=0) as flow:
+    async with pipeline(tmp_path_factory.mktemp("claims"), workers=0) as flow:  # noqa: SIM117 - its port is needed
         async with CuttingProxy(flow.stack.postgres.port) as proxy:
             flow.worker_env["DATABASE_URL"] = proxy.url(flow.stack.postgres.url)
             await flow.start(1)
@@ -87,7 +87,8 @@ async def test_a_claim_that_somebody_holds_is_waited_for(claims: Claims) -> None
     decided = await claims.decided(message)
     await flow.idle()
     first = await flow.db.fetchval(
-        "SELECT min(started_at) FROM model_call WHERE draft_id = $1 AND stage = 'auto_send_revision_selector'", draft["id"]
+        "SELECT min(started_at) FROM model_call WHERE draft_id = $1 AND stage = 'auto_send_revision_selector'",
+        draft["id"],
     )
     assert first > until
     assert (decided["revision_outcome"], claims.asked(decided, Stage.SELECTOR)) == ("applied", 1)
@@ -115,7 +116,7 @@ async def expect_claim_failed(claims: Claims, draft: asyncpg.Record) -> None:
     assert b'"outcome":"claim_failed"' in (told[0].value or b"")
 
 
-class refusing:  # noqa: N801  (reads as a statement)
+class refusing:
     """A trigger that refuses claims of one purpose, while inside."""
 
     def __init__(self, flow: Pipeline, purpose: str) -> None:
@@ -280,7 +281,9 @@ async def test_every_write_survives_a_cut_connection(claims: Claims, when: When)
     workspace = await claims.workspace()
     cuts = [claims.proxy.arm(Cut(query, when)) for query in WRITES]
     claims.flow.stack.model.behave({"default": {"latency_ms": 150}})
-    await claims.flow.produce([row(workspace, f"lead{n}", "!!near hello" if n % 3 else "!!confident hi") for n in range(18)])
+    await claims.flow.produce(
+        [row(workspace, f"lead{n}", "!!near hello" if n % 3 else "!!confident hi") for n in range(18)]
+    )
     await asyncio.wait_for(asyncio.gather(*(cut.fired.wait() for cut in cuts)), 40)
     claims.flow.stack.model.behave(None)
     await lapse_until(claims, lambda: claims.flow.idle(2.0))

@@ -62,7 +62,9 @@ async def test_a_real_conversation_file_brings_every_outcome(flow: Pipeline) -> 
     sent = [each for each in drafts if each["auto_send_revision_applied"] and each["status"] == "sent"]
     assert sent
     assert all(each["auto_send_revision_confidence"] > each["auto_send_original_confidence"] for each in sent)
-    assert all(each["auto_send_confidence"] >= each["auto_send_threshold"] for each in drafts if each["status"] == "sent")
+    assert all(
+        each["auto_send_confidence"] >= each["auto_send_threshold"] for each in drafts if each["status"] == "sent"
+    )
 
 
 async def test_the_same_records_again_change_nothing(flow: Pipeline) -> None:
@@ -88,7 +90,7 @@ async def test_a_mail_is_answered_in_its_thread_byte_for_byte(flow: Pipeline) ->
     files = [f for f in (flow.stack.dir / "mailbox").glob("*.eml") if str(draft["id"]).encode() in f.read_bytes()]
     assert len(files) == 1
     mail = email.message_from_bytes(files[0].read_bytes(), policy=email.policy.default)
-    assert base64.b64decode(mail.get_payload()) == draft["content"].encode()
+    assert base64.b64decode(str(mail.get_payload())) == draft["content"].encode()
     assert (mail["To"], mail["From"]) == ("ann@example.net", "ws-mail@example.com")
     assert (mail["In-Reply-To"], mail["Auto-Submitted"]) == ("<first@example.net>", "auto-replied")
     assert mail["References"].split() == ["<zero@example.net>", "<first@example.net>"]
@@ -108,7 +110,9 @@ async def test_each_mode_does_what_it_says(flow: Pipeline) -> None:
     assert (legacy["auto_send_action"], legacy["revision_outcome"]) == ("none", "mode_not_eligible")
     assert (drafts["auto_send_action"], drafts["revision_outcome"]) == ("needs_review", "mode_not_eligible")
     evidence = await audit(flow, floor={"action:none": 1})
-    assert [each["disposition"] for each in only(evidence, "message", message_id=rows["off"]["message_id"])] == ["mode_off"]
+    assert [each["disposition"] for each in only(evidence, "message", message_id=rows["off"]["message_id"])] == [
+        "mode_off"
+    ]
     assert [each["draft_id"] for each in only(evidence, "review_request", workspace_id="ws-modes")] == [drafts["id"]]
     assert not only(evidence, "delivery", workspace_id="ws-modes")
     assert len(only(evidence, "draft_pipeline_run", workspace_id="ws-modes")) == 2
@@ -150,7 +154,9 @@ async def test_an_opt_out_suppresses_the_lead_for_good(flow: Pipeline) -> None:
     await flow.until_row("SELECT 1 FROM message WHERE message_id = $1", later["message_id"])
     await flow.idle()
     evidence = await audit(flow, floor={"status:suppressed": 1})
-    dispositions = {each["message_id"]: each["disposition"] for each in only(evidence, "message", workspace_id="ws-stop")}
+    dispositions = {
+        each["message_id"]: each["disposition"] for each in only(evidence, "message", workspace_id="ws-stop")
+    }
     assert dispositions == {
         first["message_id"]: "run", stop["message_id"]: "opt_out", later["message_id"]: "lead_suppressed"
     }  # fmt: skip
@@ -176,7 +182,7 @@ async def test_a_newer_message_ends_the_running_run_and_its_model_call(well_beha
     assert (aborted["status"], aborted["reason"]) == ("ABORTED", "superseded")
     draft = await draft_of(flow, second)
     await flow.idle()
-    cancelled = await flow.db.fetchrow("SELECT status, failure FROM model_call WHERE id = $1", call["id"])
+    cancelled = await flow.until_row("SELECT status, failure FROM model_call WHERE id = $1", call["id"])
     assert tuple(cancelled) == ("failed", "superseded")
     shown = await flow.db.fetchval("SELECT snapshot FROM draft_run_context WHERE run_id = $1", draft["run_id"])
     assert [turn["body"] for turn in shown["conversation"]] == [first["body"], second["body"]]
@@ -217,7 +223,9 @@ async def test_a_flood_of_one_workspace_does_not_delay_another(well_behaved: Pip
     mine = row("ws-quick", "guy", "!!confident hello")
     await flow.produce([mine])
     await draft_of(flow, mine)
-    left = await flow.db.fetchval("SELECT count(*) FROM message WHERE workspace_id = 'ws-flood' AND disposition = 'waiting'")
+    left = await flow.db.fetchval(
+        "SELECT count(*) FROM message WHERE workspace_id = 'ws-flood' AND disposition = 'waiting'"
+    )
     running = await flow.db.fetchval(
         "SELECT count(*) FROM draft_pipeline_run WHERE workspace_id = 'ws-flood' AND status = 'RUNNING'"
     )
@@ -287,7 +295,7 @@ async def test_a_switch_in_the_environment_binds_the_process(flow: Pipeline) -> 
     draft = await draft_of(flow, held)
     await flow.idle()
     assert (draft["auto_send_action"], accepted_of(flow, draft)) == ("needs_review", [])
-    beat = await flow.db.fetchrow("SELECT switches FROM process_heartbeat WHERE process_id = $1", bound.process_id)
+    beat = await flow.until_row("SELECT switches FROM process_heartbeat WHERE process_id = $1", bound.process_id)
     assert beat["switches"] == {"AUTO_SEND_DISABLED": True}
     assert await bound.terminate() == 0
     await flow.start(2)
