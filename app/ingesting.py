@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 import structlog
@@ -17,9 +17,8 @@ from agents.dead_letters import Incoming
 from agents.ingest import Result, dead_letter_batch, ingest_batch
 from agents.persist import TRANSIENT, backoff_s
 from agents.rim import OutboxRow
-from app.kafka.engine import Engine
-from app.kafka.offsets import AssignmentAcks
-from app.kafka.pool import Capacity, message_of
+from app.kafka.engine import Acknowledge, Engine, Record
+from app.kafka.pool import Capacity
 from db import sql
 from db.pool import Pool, transaction
 from schemas.codes import DeadLetterReason
@@ -43,13 +42,11 @@ class Ingesting:
     def __init__(self, pool: Pool, publish: Callable[[list[OutboxRow]], None], own_addresses: frozenset[str]) -> None:
         self._pool, self._publish, self._own = pool, publish, own_addresses
         self._capacity = Capacity(INGEST_BATCH_RECORDS_MAX * _BUFFER_FACTOR, INGEST_BATCH_BYTES_MAX * _BUFFER_FACTOR)
-        self._waiting: list[tuple[Incoming, int]] = []
+        self._waiting: list[tuple[Incoming, Acknowledge]] = []
         self._arrived = asyncio.Event()
-        self._acks = AssignmentAcks()
         self.batched = asyncio.Event()
         self._taken = 0
         self._refused_at: deque[int] = deque(maxlen=DEAD_LETTER_WINDOW_EVENTS)
-        self._completed: dict[int, int] = {}
         self._written: dict[int, int] = {}
         self._stopping = False
         self.engine: Engine | None = None
@@ -67,11 +64,10 @@ class Ingesting:
     def in_flight(self) -> int:
         return self._capacity.events
 
-    async def consume(self, event: Any, generation: int) -> None:
+    async def consume(self, record: Record, acknowledge: Acknowledge) -> None:
+        """Take one record; returns when there is room for the next."""
         if self._stopping:
             return
-        record = message_of(event)
-        self._acks.of(record.partition, generation).start(record.offset, event.ack)
         await self._capacity.take(record.bytes)
         traceparent = record.headers.get("traceparent")
         incoming = Incoming(
@@ -84,7 +80,7 @@ class Ingesting:
             traceparent.decode("ascii", "ignore")[:55] if traceparent else None,
         )
         self._taken += 1
-        self._waiting.append((incoming, generation))
+        self._waiting.append((incoming, acknowledge))
         self._arrived.set()
 
     async def run(self) -> None:
@@ -101,7 +97,7 @@ class Ingesting:
             if not self._waiting:
                 self._arrived.clear()
 
-    def _next_batch(self) -> list[tuple[Incoming, int]]:
+    def _next_batch(self) -> list[tuple[Incoming, Acknowledge]]:
         size = count = 0
         for incoming, _ in self._waiting[:INGEST_BATCH_RECORDS_MAX]:
             size += _size(incoming)
@@ -111,7 +107,7 @@ class Ingesting:
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
-    async def _take(self, batch: list[tuple[Incoming, int]]) -> None:
+    async def _take(self, batch: list[tuple[Incoming, Acknowledge]]) -> None:
         """One batch to its end: committed, published, acked. While the database is away it waits in place."""
         failures, began = 0, time.monotonic()
         while True:
@@ -124,10 +120,9 @@ class Ingesting:
                 await asyncio.sleep(backoff_s(failures))
         self.crash_point("ingest.committed")
         self._publish(result.rows)
-        for incoming, generation in batch:
-            self._acks.finish(incoming.partition, generation, incoming.offset)
+        for incoming, acknowledge in batch:
+            acknowledge()
             self._capacity.give(_size(incoming))
-            self._completed[incoming.partition] = incoming.offset
         self.done_at = time.monotonic()
         self.batched.set()
         for name in self.counts:
@@ -168,15 +163,11 @@ class Ingesting:
 
     async def _advance_idle(self) -> None:
         """Where nothing is outstanding, everything before the consumer's position is in the database."""
-        if self.engine is None or self._waiting or self._capacity.events or self.engine.rebalancing:
+        if self.engine is None or self.engine.rebalancing:
             return
-        ends = {
-            partition: position.next_offset
-            for partition, position in list(self.engine.positions.items())
-            if (position.last_delivered is None or self._completed.get(partition, -1) >= position.last_delivered)
-            and self._written.get(partition, 0) < position.next_offset
-        }
-        if not ends or self._capacity.events:
+        settled = self.engine.progress.settled()
+        ends = {number: position for number, position in settled.items() if self._written.get(number, 0) < position}
+        if not ends:
             return
         try:
             await sql.ingest.advance_watermarks.run(

@@ -14,7 +14,7 @@ from agents.fates import Dead, Fate
 from agents.reading import Unreadable, read_event
 from agents.rim import Rim
 from app.config import Config
-from app.kafka.pool import Record
+from app.kafka.engine import Record
 from db.pool import Pool
 from schemas.codes import KillSwitch
 from schemas.events import DraftEvaluated, DraftRequested, Event, ReviewCommand, RevisionResult

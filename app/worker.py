@@ -24,9 +24,9 @@ from app.groups import GROUPS
 from app.health import Health, serve_health
 from app.housekeeping import beat_forever, sweep_forever
 from app.ingest_child import IngestChild
-from app.kafka.engine import Engine
+from app.kafka.engine import Engine, Record
 from app.kafka.fence import InboundFence
-from app.kafka.pool import EventPool, Record
+from app.kafka.pool import EventPool
 from app.kafka.producer import RowProducer
 from app.kafka.topics import missing_topics
 from app.leases import LeaseKeeper

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,6 +20,7 @@ from faust.types.auth import CredentialsT
 from yarl import URL
 
 from app.config import Config, kafka_ssl_context
+from app.kafka.offsets import Assignment
 from schemas.limits import SESSION_TIMEOUT_S
 
 log = structlog.get_logger()
@@ -34,15 +36,39 @@ _FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Position:
-    """What the fetch loop has handed over: the last record's offset (None: nothing yet) and the next to be read."""
+class Record:
+    """One record as it came: key and value untouched."""
 
-    last_delivered: int | None
-    next_offset: int
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+    timestamp_s: float
+
+    @property
+    def bytes(self) -> int:
+        return len(self.value or b"") + len(self.key or b"")
+
+
+def record_of(event: Any) -> Record:
+    """The Kafka record behind a Faust event."""
+    message = event.message
+    headers = message.headers or ()
+    return Record(
+        message.topic,
+        message.partition,
+        message.offset,
+        message.key,
+        message.value,
+        dict(headers.items() if isinstance(headers, dict) else headers),
+        message.timestamp,
+    )
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Reads committed records only, and notes its position together with what it handed over."""
+    """Reads committed records only, and notes what it hands over together with its position."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -53,19 +79,62 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
     ) -> Any:
+        """A fetch that spans a rebalance may hold records of before and of after the seek: it is thrown away, and the
+        partitions are sought back, so that what it held is read again."""
+        app = cast(_App, self.app)
+        generation = app.consumer_generation_id
         records = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
-        if self.consumer.flow_active:
-            engine: Engine = cast(_App, self.app).engine
-            engine.observe(consumer, records or {}, self.app.consumer_generation_id)
+        if not self.consumer.flow_active or app.consumer_generation_id != generation:
+            if records:
+                await _seek_back(consumer, records)
+            return {}
+        app.engine.note(consumer, records or {}, generation)
         return records
 
 
+async def _seek_back(consumer: Any, records: Mapping[Any, Any]) -> None:
+    owned = [partition for partition in records if partition in consumer.assignment()]
+    try:
+        if owned:
+            await consumer.seek_to_committed(*owned)
+    except Exception as error:  # not ours any more: whoever owns it seeks for itself
+        log.info("seek_back_skipped", error_class=type(error).__name__)
+
+
+class _NothingRead(dict[Any, Any]):
+    """Faust drops records below what it believes to have read, also those that were sought back. Nothing is dropped."""
+
+    def __getitem__(self, partition: Any) -> None:
+        return None
+
+    def __setitem__(self, partition: Any, offset: Any) -> None:
+        return None
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
 class _Consumer(driver.Consumer):
-    """Hands a record over without two tasks per record while the stream has room.
+    """Commits what `Assignment` says, and hands a record over without two tasks while the stream has room.
 
     Faust races each hand-over against a suspension of the flow: two tasks, several turns of the event loop a record, so
     that a busy loop starves ingest. With room the hand-over does not wait, so there is nothing to race.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read_offset = _NothingRead()
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Any:
+        return iter(self.assignment())
+
+    def _filter_committable_offsets(self, tps: Any) -> dict[Any, int]:
+        done = cast(_App, self.app).engine.progress.committable()
+        return {
+            tp: done[tp.partition]
+            for tp in tps
+            if tp.partition in done and done[tp.partition] > (self._committed_offset[tp] or 0)
+        }
 
     async def wait_first(self, *waiting: Any, timeout: Any = None) -> Any:
         if len(waiting) == HAND_OVER and cast(_App, self.app).engine.has_room:
@@ -95,34 +164,30 @@ class _App(faust.App):
         return _Transport(self.conf.broker_consumer, self)
 
 
-Consume = Callable[[Any, int], Awaitable[None]]
+Acknowledge = Callable[[], None]
+Consume = Callable[[Record, Acknowledge], Awaitable[None]]
 
 
 class Engine:
-    """One Faust app for one topic and group. `consume(event, generation)` returns when the next event may come."""
+    """One Faust app for one topic and group. `consume(record, acknowledge)` returns when the next record may come;
+    `acknowledge` is called when the record's effect is committed, in any order."""
 
     def __init__(self, config: Config, *, topic: str, group: str, consume: Consume) -> None:
         self.topic, self.group = topic, group
         self._config, self._consume = config, consume
-        self.positions: dict[int, Position] = {}
+        self.progress = Assignment()
         self.fetched_at = time.monotonic()
         self._app: _App | None = None
         self._queue: Any = None
-        self._generation = -1
 
-    def observe(self, consumer: Any, records: Mapping[Any, Any], generation: int) -> None:
-        """Note positions, in the consumer's thread, together with the records it hands over."""
+    def note(self, consumer: Any, records: Mapping[Any, Any], generation: int) -> None:
+        """Note, in the consumer's thread, what is handed over and the position after it."""
         self.fetched_at = time.monotonic()
-        if generation != self._generation:
-            self._generation = generation
-            self.positions = {}
         for partition in consumer.assignment():
             state = consumer._subscription.subscription.assignment.state_value(partition)
-            if state is None or not state.has_valid_position:
-                continue
-            batch, before = records.get(partition), self.positions.get(partition.partition)
-            last = batch[-1].offset if batch else (before.last_delivered if before else None)
-            self.positions[partition.partition] = Position(last, state.position)
+            if state is not None and state.has_valid_position:
+                offsets = [record.offset for record in records.get(partition, ())]
+                self.progress.handed_over(generation, partition.partition, offsets, state.position)
 
     @property
     def assignment(self) -> frozenset[int]:
@@ -147,7 +212,7 @@ class Engine:
 
     async def start(self) -> None:
         """Join the group and begin to consume. Raises TimeoutError when the broker does not answer in time."""
-        self.positions = {}
+        self.progress = Assignment()
         app = self._app = self._build()
         async with asyncio.timeout(_START_S_MAX):
             await app.start()
@@ -194,13 +259,15 @@ class Engine:
         topic = app.topic(
             self.topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=False
         )
-        consume = self._consume
+        consume, progress = self._consume, self.progress
         self._queue = None
 
         async def agent(stream: Any) -> None:
             self._queue = stream.channel.queue
             async for event in stream.noack().events():
-                await consume(event, event.message.generation_id)
+                record = record_of(event)
+                place = (event.message.generation_id, record.partition, record.offset)
+                await consume(record, partial(progress.done, *place))
 
         app.agent(topic, name=f"{self.topic}-agent")(agent)
         return app

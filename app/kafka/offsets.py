@@ -1,56 +1,75 @@
-"""Acks in offset order. Faust commits past an event in flight when acks come out of order (a gap of exactly one)."""
+"""How far a partition is done. Faust's own bookkeeping commits past an event in flight when acks come out of order, and
+takes records of an earlier assignment for gaps; so nothing of it is used.
 
-from collections import OrderedDict
-from collections.abc import Callable
+What the fetch loop hands over is noted here, in its thread, before anybody can lose it. A commit goes up to the lowest
+offset that is not done, and to the consumer's position when all is done: transaction markers take offsets too.
+"""
 
-Ack = Callable[[], None]
-
-
-class OrderedAcks:
-    """One partition in one assignment: an offset is acked when it and all lower ones are done. Pure."""
-
-    def __init__(self) -> None:
-        self._open: OrderedDict[int, Ack | None] = OrderedDict()
-        self._acks: dict[int, Ack] = {}
-
-    def start(self, offset: int, ack: Ack) -> None:
-        """Offsets are started in the order of the partition."""
-        self._open[offset] = None
-        self._acks[offset] = ack
-
-    def finish(self, offset: int) -> int:
-        """Mark `offset` done and ack what is now complete from the front; returns how many were acked."""
-        if offset not in self._open:
-            return 0
-        self._open[offset] = self._acks.pop(offset)
-        acked = 0
-        while self._open:
-            first, ack = next(iter(self._open.items()))
-            if ack is None:
-                break
-            del self._open[first]
-            ack()
-            acked += 1
-        return acked
-
-    def __len__(self) -> int:
-        return len(self._open)
+import threading
+from collections import deque
+from collections.abc import Iterable
 
 
-class AssignmentAcks:
-    """The ordered acks of every partition. A new generation begins anew, from the committed offset."""
+class Progress:
+    """One partition in one assignment. `position`: the next offset that the fetch loop will read."""
 
     def __init__(self) -> None:
-        self._partitions: dict[int, tuple[int, OrderedAcks]] = {}
+        self._open: deque[int] = deque()
+        self._done: set[int] = set()
+        self.position = 0
 
-    def of(self, partition: int, generation: int) -> OrderedAcks:
-        held = self._partitions.get(partition)
-        if held is None or held[0] != generation:
-            held = self._partitions[partition] = (generation, OrderedAcks())
-        return held[1]
+    def handed_over(self, offsets: Iterable[int], position: int) -> None:
+        """Records in the order of the partition. One that comes again, after a seek, is open again."""
+        for offset in offsets:
+            if self._open and offset <= self._open[-1]:
+                self._open = deque(sorted({*self._open, offset}))
+            else:
+                self._open.append(offset)
+            self._done.discard(offset)
+        self.position = position
 
-    def finish(self, partition: int, generation: int, offset: int) -> None:
-        """Mark an offset done, if its generation still is the current one; an older one's acks are worth nothing."""
-        held = self._partitions.get(partition)
-        if held is not None and held[0] == generation:
-            held[1].finish(offset)
+    def done(self, offset: int) -> None:
+        self._done.add(offset)
+        while self._open and self._open[0] in self._done:
+            self._done.discard(self._open.popleft())
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that was handed over is done."""
+        return not self._open
+
+    @property
+    def committable(self) -> int:
+        """Everything below is done."""
+        return self._open[0] if self._open else self.position
+
+
+class Assignment:
+    """The progress of every partition that one member owns. A new generation begins anew, from the committed offset."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # the fetch loop has a thread of its own
+        self._generation = -1
+        self._partitions: dict[int, Progress] = {}
+
+    def handed_over(self, generation: int, partition: int, offsets: Iterable[int], position: int) -> None:
+        with self._lock:
+            if generation != self._generation:
+                self._generation, self._partitions = generation, {}
+            self._partitions.setdefault(partition, Progress()).handed_over(offsets, position)
+
+    def done(self, generation: int, partition: int, offset: int) -> None:
+        """Mark an offset done. What an earlier generation did is done, but will be read again, and counts then."""
+        with self._lock:
+            if generation == self._generation and partition in self._partitions:
+                self._partitions[partition].done(offset)
+
+    def committable(self) -> dict[int, int]:
+        """Up to where each partition is done."""
+        with self._lock:
+            return {partition: progress.committable for partition, progress in self._partitions.items()}
+
+    def settled(self) -> dict[int, int]:
+        """The position of each partition of which nothing is outstanding."""
+        with self._lock:
+            return {number: progress.position for number, progress in self._partitions.items() if progress.settled}

@@ -1,7 +1,7 @@
 """A bounded set of tasks per agent. The Faust loop only hands events over; when the set is full it stops pulling.
 
-Tasks survive a rebalance: a redelivery of an event that is still worked on attaches to its task. An event is acked when
-its effect is committed, in offset order. Four fates and no fifth.
+Tasks survive a rebalance: a redelivery of an event that is still worked on attaches to its task. An event is acknowledged
+when its effect is committed. Four fates and no fifth.
 """
 
 import asyncio
@@ -9,14 +9,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any, assert_never
+from dataclasses import dataclass
+from typing import assert_never
 
 import structlog
 
 from agents.fates import Dead, Done, Dropped, Fate, Retry
 from agents.persist import TRANSIENT, backoff_s
-from app.kafka.offsets import AssignmentAcks
+from app.kafka.engine import Acknowledge, Record
 from schemas.codes import DeadLetterReason
 from schemas.limits import (
     DEAD_LETTER_SHARE_MAX,
@@ -29,38 +29,6 @@ from schemas.limits import (
 log = structlog.get_logger()
 
 _PAUSED_RETRY_S = 5.0
-
-
-@dataclass(frozen=True)
-class Record:
-    """One record as it came: key and value untouched."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: dict[str, bytes]
-    timestamp_s: float
-
-    @property
-    def bytes(self) -> int:
-        return len(self.value or b"") + len(self.key or b"")
-
-
-def message_of(event: Any) -> Record:
-    """The Kafka record behind a Faust event."""
-    message = event.message
-    headers = message.headers or ()
-    return Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        message.key,
-        message.value,
-        dict(headers.items() if isinstance(headers, dict) else headers),
-        message.timestamp,
-    )
 
 
 Handler = Callable[[Record], Awaitable[Fate]]
@@ -93,8 +61,8 @@ class Capacity:
 
 @dataclass
 class _Running:
-    task: asyncio.Task[None]
-    attached: set[int] = field(default_factory=set)  # later generations that redelivered the event
+    acknowledge: list[Acknowledge]  # more than one when the event was read again meanwhile
+    task: asyncio.Task[None] | None = None
 
 
 class EventPool:
@@ -106,7 +74,6 @@ class EventPool:
         self.topic = topic
         self._handler, self._dead_letter = handler, dead_letter
         self._capacity = Capacity(events_max, EVENT_BYTES_IN_FLIGHT_MAX)
-        self._acks = AssignmentAcks()
         self._running: dict[tuple[int, int], _Running] = {}
         self._unexpected: deque[bool] = deque(maxlen=DEAD_LETTER_WINDOW_EVENTS)
         self._stopping = asyncio.Event()
@@ -123,34 +90,32 @@ class EventPool:
         full = len(self._unexpected) == DEAD_LETTER_WINDOW_EVENTS
         return full and sum(self._unexpected) > DEAD_LETTER_SHARE_MAX * DEAD_LETTER_WINDOW_EVENTS
 
-    async def consume(self, event: Any, generation: int) -> None:
-        """Hand one Faust event to a task; returns when there is room for the next."""
+    async def consume(self, record: Record, acknowledge: Acknowledge) -> None:
+        """Hand one record to a task; returns when there is room for the next."""
         if self._stopping.is_set():
             return
-        record = message_of(event)
-        self._acks.of(record.partition, generation).start(record.offset, event.ack)
-        running = self._running.get((record.partition, record.offset))
-        if running is not None:
-            running.attached.add(generation)
+        place = (record.partition, record.offset)
+        if place in self._running:
+            self._running[place].acknowledge.append(acknowledge)
             return
         await self._capacity.take(record.bytes)
         if self._stopping.is_set():
             self._capacity.give(record.bytes)
             return
-        task = asyncio.create_task(self._run(record, generation), name=f"{record.topic}")
-        self._running[(record.partition, record.offset)] = _Running(task)
+        running = self._running[place] = _Running(acknowledge=[acknowledge])
+        running.task = asyncio.create_task(self._run(record, running), name=record.topic)
 
-    async def _run(self, record: Record, generation: int) -> None:
-        key, finished = (record.partition, record.offset), False
+    async def _run(self, record: Record, running: _Running) -> None:
+        finished = False
         try:
             finished = await self._to_its_fate(record)
         finally:
             self._capacity.give(record.bytes)
-            running = self._running.pop(key, None)
+            del self._running[record.partition, record.offset]
             if finished:
                 self.done_at = time.monotonic()
-                for each in {generation, *running.attached} if running else {generation}:
-                    self._acks.finish(record.partition, each, record.offset)
+                for acknowledge in running.acknowledge:
+                    acknowledge()
 
     async def _to_its_fate(self, record: Record) -> bool:
         """Whether the event may be acked. Returns False only when the worker stops first."""
@@ -213,7 +178,7 @@ class EventPool:
     async def drain(self, grace_s: float) -> int:
         """Take nothing new, let what runs finish within `grace_s`, then cancel; returns how many were cancelled."""
         self._stopping.set()
-        tasks = [running.task for running in self._running.values()]
+        tasks = [running.task for running in self._running.values() if running.task is not None]
         if not tasks:
             return 0
         _, late = await asyncio.wait(tasks, timeout=grace_s)

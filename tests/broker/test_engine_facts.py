@@ -18,9 +18,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from agents.fates import DONE, Fate
 from app.config import Config
 from app.ingesting import Ingesting
-from app.kafka.engine import Engine
+from app.kafka.engine import Engine, Record
 from app.kafka.fence import InboundFence
-from app.kafka.pool import EventPool, Record
+from app.kafka.pool import EventPool
 from app.kafka.topics import create_topics, missing_topics
 from app.stack.local import LocalStack
 from db.pool import Pool, create_pool

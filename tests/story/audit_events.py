@@ -76,7 +76,7 @@ def letters_keep_the_original(evidence: Evidence) -> Violations:
     """I3: a dead letter has the record's own bytes and key, one per record, and every header of the contract."""
     originals = {(r.topic, r.partition, r.offset): r for name in TOPICS for r in evidence.topics[name]}
     found: list[str] = []
-    seen: set[tuple[str, int, int]] = set()
+    seen: set[tuple[object, ...]] = set()
     for letter in evidence.topics[DEAD_LETTER.name]:
         missing = [name for name in LETTER_HEADERS if name not in letter.headers]
         if missing:
