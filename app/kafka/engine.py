@@ -92,11 +92,26 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         return records
 
 
+    async def seek_to_committed(self) -> Any:
+        """What Faust rewinds with after every rebalance."""
+        return await self.call_thread(_rewind, self._ensure_consumer())
+
+
+async def _rewind(consumer: Any, *partitions: Any) -> Any:
+    """Back to the committed offsets; to the beginning where nothing was committed yet, which aiokafka leaves alone: what
+    was fetched of such a partition before a rebalance would never be read again."""
+    committed = await consumer.seek_to_committed(*partitions)
+    fresh = [partition for partition, offset in committed.items() if not offset or offset <= 0]
+    if fresh:
+        await consumer.seek_to_beginning(*fresh)
+    return committed
+
+
 async def _seek_back(consumer: Any, records: Mapping[Any, Any]) -> None:
     owned = [partition for partition in records if partition in consumer.assignment()]
     try:
         if owned:
-            await consumer.seek_to_committed(*owned)
+            await _rewind(consumer, *owned)
     except Exception as error:  # not ours any more: whoever owns it seeks for itself
         log.info("seek_back_skipped", error_class=type(error).__name__)
 

@@ -1,6 +1,6 @@
 """A bounded set of tasks per agent. The Faust loop only hands events over; when the set is full it stops pulling.
 
-Tasks survive a rebalance: a redelivery of an event that is still worked on attaches to its task. An event is acknowledged
+Tasks survive a rebalance: a redelivery of an event that is still worked on attaches to its task. It is acknowledged
 when its effect is committed. Four fates and no fifth.
 """
 

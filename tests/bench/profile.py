@@ -8,6 +8,7 @@ import pstats
 import re
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -22,9 +23,10 @@ from tests.bench.cpu import stack_cpu_s
 from tests.bench.progress import say
 from tests.bench.sampling import short
 from tests.bench.waiting import until
+from tests.bench.watching import Watch
 
 _S_MAX: Final = 600.0
-_WARM_UP: Final = 100
+_WARM_UP: Final = 400
 _US: Final = 1_000_000
 _ROWS: Final = 40
 _WRITTEN_S_MAX: Final = 60.0
@@ -142,8 +144,8 @@ class Loaded:
 
 
 @asynccontextmanager
-async def loaded(option: str, runs: int) -> AsyncIterator[Loaded]:
-    """A watched worker after `runs` standard runs."""
+async def loaded(option: str, runs: int, per_s: float | None) -> AsyncIterator[Loaded]:
+    """A watched worker after `runs` standard runs, that came at once or `per_s` a second."""
     async with arena() as place:
         path = place.stack.dir / "watched"
 
@@ -155,7 +157,11 @@ async def loaded(option: str, runs: int) -> AsyncIterator[Loaded]:
         await place.sent(_WARM_UP, _S_MAX)
         worker.signal(signal.SIGUSR1)
         before = {**stack_cpu_s(place.stack), "worker": worker.cpu_s()}
-        started = await place.produce(place.messages(runs))
+        started = time.monotonic()
+        if per_s is None:
+            await place.produce(place.messages(runs))
+        else:
+            await Watch(place).pace(place.messages(runs), per_s)
         ended = await place.sent(_WARM_UP + runs, _S_MAX)
         worker.signal(signal.SIGUSR2)
         after = {**stack_cpu_s(place.stack), "worker": worker.cpu_s()}
@@ -164,15 +170,15 @@ async def loaded(option: str, runs: int) -> AsyncIterator[Loaded]:
         yield Loaded(path, {name: (after[name] - before[name]) * 1000 / runs for name in after})
 
 
-async def sampled(runs: int) -> str:
+async def sampled(runs: int, per_s: float | None) -> str:
     """Where the CPU goes, by sampling."""
-    async with loaded("--profile", runs) as found:
+    async with loaded("--profile", runs, per_s) as found:
         return markdown(read_profile(found.path, runs, found.parts_ms), runs)
 
 
-async def counted(runs: int) -> str:
+async def counted(runs: int, per_s: float | None) -> str:
     """How often every function is called a run."""
-    async with loaded("--counts", runs) as found:
+    async with loaded("--counts", runs, per_s) as found:
         stats = pstats.Stats(str(found.path)).stats  # type: ignore[attr-defined]
     rows = sorted(stats.items(), key=lambda item: -item[1][2])[: 3 * _ROWS]
     lines = [
@@ -187,9 +193,10 @@ def main() -> int:
     """Print the profile."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.profile")
     parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--rate", type=float, help="arrivals a second; all at once without")
     parser.add_argument("--counts", action="store_true", help="count calls instead of sampling")
     arguments = parser.parse_args()
-    print(uvloop.run((counted if arguments.counts else sampled)(arguments.runs)))
+    print(uvloop.run((counted if arguments.counts else sampled)(arguments.runs, arguments.rate)))
     return 0
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-DATA = Path(
-    os.environ.get("DRAFT_PIPELINE_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data"
-).resolve()
+from tests.samples import DATA, chat_bodies
 
+OWN_ROWS, OWN_TURNS = 3_000, 6
+OWN_MARKS = ("!!confident", "!!near", "!!never", "!!claim", "!!low", "!!confident")
 _numbers = itertools.count(1)
 Row = dict[str, Any]
 
@@ -49,11 +47,22 @@ def row(workspace: str, who: str, body: str, **fields: Any) -> Row:
     return made | fields
 
 
-def real_rows(name: str, count: int | None = None, *, workspace: str | None = None) -> list[Row]:
-    """The first `count` messages of a shared file, as if received now."""
-    lines = (DATA / f"{name}.jsonl").read_text().splitlines()[:count]
-    rows = [json.loads(line) | {"received_at": now()} for line in lines]
-    return [each | {"workspace_id": workspace} for each in rows] if workspace else rows
+def real_rows(name: str, count: int | None = None) -> list[Row]:
+    """The first `count` messages of a shared file, as if received now; without the file, conversations of our own."""
+    path = DATA / f"{name}.jsonl"
+    if not path.exists():
+        return _own_rows(f"ws-{name}", count or OWN_ROWS)
+    return [json.loads(line) | {"received_at": now()} for line in path.read_text().splitlines()[:count]]
+
+
+def _own_rows(workspace: str, count: int) -> list[Row]:
+    """Conversations of `OWN_TURNS` messages each, the last with a word that decides its fate."""
+    bodies, rows = chat_bodies(), []
+    for number in range(count):
+        conversation, turn = divmod(number, OWN_TURNS)
+        mark = OWN_MARKS[conversation % len(OWN_MARKS)] if turn == OWN_TURNS - 1 else ""
+        rows.append(row(workspace, f"lead-{conversation}", f"{bodies[number % len(bodies)]} {mark}", thread_id="t"))
+    return rows
 
 
 def planted(rows: Iterable[Row]) -> list[Row]:

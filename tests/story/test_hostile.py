@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from tests.samples import json_files, naughty_strings
 from tests.story.audit import audit, only
 from tests.story.audit_events import source_of
 from tests.story.bad_records import BAD, WORKSPACE
 from tests.story.harness import Pipeline, pipeline
 from tests.story.hostile_model import ANSWERS_FILE
-from tests.story.rows import DATA, Workspace, row
+from tests.story.rows import Workspace, row
 
 # Stage, and which of the files it is answered with: every, every eighth, ...
 STAGES_ASKED = {"draft_generation_step2": 1, "draft_strategy_step1": 12, "auto_send_evaluation": 8}
 CALM = {"quiet_window_s": 0.0}
 
 
-def suite_files() -> list[Path]:
-    """JSONTestSuite: valid, invalid and debatable JSON, one file each."""
-    return sorted((DATA / "json-test-suite").glob("*.json"))
-
-
-def naughty_strings() -> list[str]:
-    """The Big List of Naughty Strings."""
-    found: list[str] = json.loads((DATA / "naughty-strings.json").read_text())
-    return found
-
-
 @pytest.fixture(scope="module")
 async def hostile(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pipeline]:
     """One worker beside a model that says what it is told to."""
     folder = tmp_path_factory.mktemp("hostile")
-    suite = [file.read_bytes().decode(errors="replace") for file in suite_files()]
+    suite = [content.decode(errors="replace") for content in json_files().values()]
     (folder / ANSWERS_FILE).write_text(json.dumps({"suite": suite, "naughty": naughty_strings()}))
     workspaces = [Workspace(WORKSPACE, settings=CALM)]
     async with pipeline(folder, workers=1, workspaces=workspaces, model="tests.story.hostile_model") as running:
@@ -79,11 +68,11 @@ async def test_records_that_only_compression_made_small_are_letters_too(hostile:
 async def test_every_file_of_the_json_test_suite_is_survived_as_a_record(hostile: Pipeline) -> None:
     """318 files, valid or not, as record values: none is a message, each becomes exactly one dead letter."""
     before = len(await hostile.topic("dead-letter"))
-    await hostile.produce([file.read_bytes() for file in suite_files()])
+    await hostile.produce(json_files().values())
     await hostile.idle()
-    evidence = await audit(hostile, floor={"letters": before + len(suite_files())})
+    evidence = await audit(hostile, floor={"letters": before + len(json_files())})
     letters = [letter for letter in evidence.topics["dead-letter"] if source_of(letter)[0] == "inbound-message"]
-    assert len({source_of(letter) for letter in letters}) >= len(suite_files())
+    assert len({source_of(letter) for letter in letters}) >= len(json_files())
 
 
 async def test_every_file_of_the_json_test_suite_is_survived_as_an_answer(hostile: Pipeline) -> None:
@@ -92,7 +81,7 @@ async def test_every_file_of_the_json_test_suite_is_survived_as_an_answer(hostil
     rows = [
         row(f"ws-{stage}", f"lead{number}", f"!!confident answer {stage} suite {number}")
         for stage, step in STAGES_ASKED.items()
-        for number in range(0, len(suite_files()), step)
+        for number in range(0, len(json_files()), step)
     ]
     await hostile.produce(rows)
     await hostile.idle(120)

@@ -36,7 +36,7 @@ class Size:
     steps: tuple[int, ...]
 
 
-FULL: Final = Size(warm_up=200, lead_in_s=8.0, seconds=30.0, first=200, steps=(250, 300, 350, 400, 500, 600))
+FULL: Final = Size(warm_up=800, lead_in_s=8.0, seconds=30.0, first=200, steps=(250, 300, 350, 400, 500, 600))
 QUICK: Final = Size(warm_up=20, lead_in_s=5.0, seconds=3.0, first=20, steps=())
 
 

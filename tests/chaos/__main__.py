@@ -1,0 +1,44 @@
+"""`make chaos`: kill workers at random moments and prove that nothing is sent twice, asked twice or lost."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.killing import WORKERS, rows_of, run_chaos
+
+KILLS = 20
+SHOWN_MAX = 40
+
+
+def read_arguments() -> argparse.Namespace:
+    """What may be chosen."""
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="repeats a run's moments")
+    parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--workers", type=int, default=WORKERS)
+    parser.add_argument("--file", default="insurance", help="a shared file, by its name without .jsonl")
+    parser.add_argument("--messages", type=int, default=None, help="only so many of its messages")
+    return parser.parse_args()
+
+
+async def main() -> int:
+    """Run and print; 1 when a guarantee was violated."""
+    chosen = read_arguments()
+    rows = rows_of(chosen.file, chosen.messages)
+    print(f"chaos: seed {chosen.seed}, {len(rows)} messages, {chosen.kills} kills, {chosen.workers} workers", flush=True)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        chaos = await run_chaos(Path(folder), rows, kills=chosen.kills, seed=chosen.seed, workers=chosen.workers)
+    for label, value in chaos.table():
+        print(f"  {label:<24}{value:>10}")
+    for violation in chaos.violations[:SHOWN_MAX]:
+        print(f"  VIOLATION {violation}")
+    return 1 if chaos.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
