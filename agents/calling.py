@@ -221,8 +221,8 @@ async def _one_call(
             result = Unusable(unusable.code, result.usage)
         else:
             following = None if revision else next_call(state, _done_after(ask.stage), run.rim.model.known_models)
-            await _settle_answer(run, ask, choice, call, input_sha256, result, following)
-            run.state, run.next_call = state, following
+            recorded = await _settle_answer(run, ask, choice, call, input_sha256, result, following)
+            run.state, run.next_call = state, following if recorded else None
             return result, True
     outage = isinstance(result, Failed | Refused) and run.rim.model.is_down(choice.model)
     status = {Unusable: "unusable", Failed: "failed", Refused: "refused"}[type(result)]
@@ -281,11 +281,12 @@ async def _settle_answer(
     input_sha256: str,
     result: Answered,
     following: NextCall | None,
-) -> None:
+) -> bool:
+    """Write answer, artifact and the next call's record; returns whether the next call is recorded."""
     answer = result.answer.model_dump(mode="json")
     text = answer.get("text")
     payload = storable_payload(answer)
-    stored = await sql.model_call.settle_call_with_artifact_if_leased.value(
+    stored = await sql.model_call.settle_call_with_artifact_if_leased.one(
         run.rim.pool,
         run_id=run.run_id,
         epoch=run.lease.epoch,
@@ -308,9 +309,10 @@ async def _settle_answer(
         **(following.columns() if following is not None else NO_NEXT_CALL),
     )
     run.rim.crash_point("call.settled")
-    if stored is None:
+    if stored["artifact_id"] is None:
         run.lease.check()
         raise Interrupted("lease_lost")
+    return stored["next_id"] is not None
 
 
 async def _settle_failure(

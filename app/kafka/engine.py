@@ -98,8 +98,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 async def _rewind(consumer: Any, *partitions: Any) -> Any:
-    """Back to the committed offsets; to the beginning where nothing was committed yet, which aiokafka leaves alone: what
-    was fetched of such a partition before a rebalance would never be read again."""
+    """Back to the committed offsets; to the beginning where nothing was committed yet, which aiokafka leaves alone:
+    what was fetched of such a partition before a rebalance would never be read again."""
     committed = await consumer.seek_to_committed(*partitions)
     fresh = [partition for partition, offset in committed.items() if not offset or offset <= 0]
     if fresh:

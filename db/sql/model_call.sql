@@ -52,13 +52,14 @@ WITH leased AS (
     INSERT INTO model_call (id, run_id, draft_id, workspace_id, stage, iteration, attempt, model, effort, input_sha256)
     SELECT $19, leased.id, leased.draft_id, leased.workspace_id, $20, 0, 1, $21, $22, $23
     FROM leased WHERE $19::uuid IS NOT NULL AND leased.superseded_at IS NULL
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO NOTHING RETURNING id
+), artifact AS (
+    INSERT INTO draft_pipeline_artifact (id, run_id, stage, iteration, prompt_key, input_sha256, model, payload, text,
+                                         input_tokens, output_tokens, latency_ms)
+    SELECT $11, leased.id, $12, $13, $14, $15, $16, $17, $18, $5, $6, $7 FROM leased
+    ON CONFLICT (run_id, stage, iteration) DO NOTHING RETURNING id
 )
-INSERT INTO draft_pipeline_artifact (id, run_id, stage, iteration, prompt_key, input_sha256, model, payload, text,
-                                     input_tokens, output_tokens, latency_ms)
-SELECT $11, leased.id, $12, $13, $14, $15, $16, $17, $18, $5, $6, $7 FROM leased
-ON CONFLICT (run_id, stage, iteration) DO NOTHING
-RETURNING id;
+SELECT (SELECT id FROM artifact) AS artifact_id, (SELECT id FROM next_call) AS next_id;
 
 -- name: calls_of_run(run_id)
 -- Every call of a run, in order.

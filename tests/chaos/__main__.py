@@ -30,7 +30,9 @@ async def main() -> int:
     """Run and print; 1 when a guarantee was violated."""
     chosen = read_arguments()
     rows = rows_of(chosen.file, chosen.messages)
-    print(f"chaos: seed {chosen.seed}, {len(rows)} messages, {chosen.kills} kills, {chosen.workers} workers", flush=True)
+    print(
+        f"chaos: seed {chosen.seed}, {len(rows)} messages, {chosen.kills} kills, {chosen.workers} workers", flush=True
+    )
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         chaos = await run_chaos(Path(folder), rows, kills=chosen.kills, seed=chosen.seed, workers=chosen.workers)
     for label, value in chaos.table():
