@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -28,7 +29,9 @@ BIN = Path(sys.executable).parent
 @asynccontextmanager
 async def web(flow: Pipeline) -> AsyncIterator[str]:
     """The web process, on a port of its own; yields where its clicks go."""
-    port = 20_000 + hash(flow.stack.dir) % 20_000
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
         str(BIN / "draft-pipeline"), "web", "--port", str(port), env={**flow.stack.env, "PATH": str(BIN)}
     )
