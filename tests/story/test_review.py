@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
+from app.stack.process import free_port
 from tests.story.audit import audit
 from tests.story.harness import Pipeline
 from tests.story.rows import Workspace, row
@@ -29,9 +29,7 @@ BIN = Path(sys.executable).parent
 @asynccontextmanager
 async def web(flow: Pipeline) -> AsyncIterator[str]:
     """The web process, on a port of its own; yields where its clicks go."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         str(BIN / "draft-pipeline"), "web", "--port", str(port), env={**flow.stack.env, "PATH": str(BIN)}
     )
