@@ -230,6 +230,14 @@ async def _one_call(
     return result, not outage
 
 
+async def give_up_next_call(run: ActiveRun) -> None:
+    """A call that was recorded ahead and will not be made here uses up no attempt."""
+    following, run.next_call = run.next_call, None
+    if following is not None:
+        run.attempts[following.ask.stage.value, following.ask.iteration] = 1
+        await _settle_failure(run, following.ask, following.call, "refused", "not_made", Usage(), outage=False)
+
+
 def _done_after(stage: Stage) -> frozenset[Stage]:
     """Draft stages run in order, so those before `stage` are done when it is."""
     return frozenset(DRAFT_ORDER[: DRAFT_ORDER.index(stage) + 1])

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from agents.calling import ActiveRun, OverBudget, StageFailed, ask_stage, choice_for
+from agents.calling import ActiveRun, OverBudget, StageFailed, ask_stage, choice_for, give_up_next_call
 from agents.ending import end_run
 from agents.fates import DONE, Dropped, Fate, Retry
 from agents.hard_blocks import ContextClaims, HardBlock, check_text, codes, pack_texts
@@ -94,6 +94,8 @@ async def _to_the_end(run: ActiveRun) -> Fate:
         await end_run(run, RunStatus.FAILED, f"{failed.stage}_failed")
     except OverBudget:
         await end_run(run, RunStatus.FAILED, "over_budget")
+    finally:
+        await give_up_next_call(run)
     return DONE
 
 
