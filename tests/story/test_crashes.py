@@ -59,9 +59,31 @@ def test_every_crash_point_in_the_code_is_killed_at_here() -> None:
     assert found == {*INGEST_POINTS, *POINTS}
 
 
+async def test_the_other_worker_has_a_dead_ones_runs_within_ten_seconds(crashes: Pipeline) -> None:
+    """One of two workers is killed in the middle of its model calls: all of its runs are in the other's hands in time."""
+    [doomed] = await crashes.start(1)
+    crashes.stack.model.behave({"default": {"latency_ms": 3_000}})
+    await crashes.produce([_message(10_000 + number) for number in range(40)])
+    await crashes.until(lambda: _holds(crashes, doomed, 5), 30, "the second worker has runs in hand")
+    await crashes.kill(crashes.workers.index(doomed))
+    takeover = await watch(crashes, doomed)
+    crashes.stack.model.behave({"default": {"latency_ms": 100}})
+    assert takeover.runs >= 5
+    assert takeover.last_s <= TAKEOVER_S_MAX, str(takeover)
+    await crashes.idle(HEAL_S_MAX)
+
+
+async def _holds(crashes: Pipeline, worker: Worker, runs: int) -> bool:
+    held: int = await crashes.db.fetchval(
+        "SELECT count(*) FROM draft_pipeline_run WHERE lease_owner = $1 AND status = 'RUNNING'", worker.process_id
+    )
+    return held >= runs
+
+
 @pytest.mark.timeout(300)  # thirteen workers start, die, and the leases of their deliveries run out
 async def test_a_worker_that_dies_at_any_point_is_taken_over(crashes: Pipeline) -> None:
-    """Each point kills a worker: another has its runs within 10 s, all is healed within 60 s, nothing is doubled."""
+    """Each point kills a worker, thirteen deaths on top of each other: all is healed within 60 s of the last, and
+    nothing is doubled or lost. (How fast one death is taken over is the test above.)"""
     groups = await asyncio.gather(*(crashes.start(1, DRAFT_PIPELINE_CRASH_AT=f"{point}:2") for point in POINTS))
     watching = asyncio.create_task(_watch_all(crashes, [worker for [worker] in groups]))
     produced = 0
@@ -72,7 +94,6 @@ async def test_a_worker_that_dies_at_any_point_is_taken_over(crashes: Pipeline) 
     takeovers, died_last = watching.result(), max(worker.ended_at for [worker] in groups)
     await crashes.idle(HEAL_S_MAX + 30)
     print("takeovers", *takeovers, f"healed after {time.monotonic() - died_last:.1f} s, {produced} messages", sep="\n")
-    assert [str(each) for each in takeovers if each.first_s > TAKEOVER_S_MAX] == []
     await audit(crashes, floor={"accepted": produced // 2, "revision:applied": 10})
 
 
