@@ -91,7 +91,6 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         app.engine.note(consumer, records or {}, generation)
         return records
 
-
     async def seek_to_committed(self) -> Any:
         """What Faust rewinds with after every rebalance."""
         return await self.call_thread(_rewind, self._ensure_consumer())
