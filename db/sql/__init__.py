@@ -11,5 +11,22 @@ delivery = Queries("delivery")
 review = Queries("review")
 admin = Queries("admin")
 ops = Queries("ops")
+booking = Queries("booking")
+slot = Queries("slot")
+knowledge = Queries("knowledge")
 
-__all__ = ["Query", "admin", "delivery", "draft", "ingest", "model_call", "ops", "outbox", "review", "run"]
+__all__ = [
+    "Query",
+    "admin",
+    "booking",
+    "delivery",
+    "draft",
+    "ingest",
+    "knowledge",
+    "model_call",
+    "ops",
+    "outbox",
+    "review",
+    "run",
+    "slot",
+]
