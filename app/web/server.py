@@ -1,4 +1,4 @@
-"""The web process: `/live`, `/ready` and `POST /webhooks/slack/interactions`."""
+"""The web process: `/live`, `/ready`, `POST /webhooks/slack/interactions` and `POST /api/bookings`."""
 
 import asyncio
 import time
@@ -16,6 +16,7 @@ from app.kafka.producer import RowProducer
 from app.relay import Relay
 from app.slack.client import SlackClient
 from app.slack.signature import verify
+from app.web.bookings import book
 from app.web.interactions import form_for, may_decide, read_click, record
 from db import migrate
 from db.pool import Pool, create_pool
@@ -63,6 +64,7 @@ def create_app(config: Config) -> FastAPI:
     app.get("/live")(live)
     app.get("/ready")(ready)
     app.post("/webhooks/slack/interactions")(slack_interaction)
+    app.post("/api/bookings")(book)
     return app
 
 
