@@ -159,8 +159,9 @@ WITH held AS (
 SELECT id, superseded FROM renewed;
 
 -- name: release_lease(run_id, epoch)
--- Give a lease back early, so that nobody waits for its end.
-UPDATE draft_pipeline_run SET lease_until = now() WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING';
+-- Give a lease back early, so that nobody waits for its end. Epoch + 1: a renewal under way finds nothing to renew.
+UPDATE draft_pipeline_run SET lease_until = now(), lease_epoch = lease_epoch + 1
+WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING';
 
 -- name: run_with_context(run_id)
 -- A run with what it pinned.
