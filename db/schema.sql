@@ -330,6 +330,7 @@ CREATE TABLE ai_draft (
 CREATE INDEX ai_draft_lead_open ON ai_draft (workspace_id, lead_id) WHERE status IN ('pending', 'scheduled');
 CREATE INDEX ai_draft_recent ON ai_draft (workspace_id, created_at DESC);
 CREATE INDEX ai_draft_run ON ai_draft (run_id);
+CREATE INDEX ai_draft_unknown ON ai_draft (workspace_id) WHERE status = 'unknown';
 
 -- A sent draft stays sent, whatever a retry or a backfill thinks.
 CREATE FUNCTION ai_draft_never_downgraded() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -581,8 +582,32 @@ CREATE TABLE api_token (
     workspace_id  text REFERENCES workspace ON DELETE CASCADE,
     created_at    timestamptz NOT NULL DEFAULT now(),
     expires_at    timestamptz,
-    revoked_at    timestamptz
+    revoked_at    timestamptz,
+    one_time      boolean NOT NULL DEFAULT false,
+    created_by    text NOT NULL DEFAULT '',
+    used_at       timestamptz,
+    CONSTRAINT api_token_workspace_fits_role CHECK (CASE role WHEN 'super_admin' THEN workspace_id IS NULL
+                                                    WHEN 'workspace_admin' THEN workspace_id IS NOT NULL
+                                                    ELSE true END),
+    CONSTRAINT api_token_one_time_expires CHECK (NOT one_time OR expires_at IS NOT NULL)
 );
+
+-- One signed-in browser. The cookie holds the id, signed; role and workspace are read here on every request, or from
+-- the token that started it, so that revoking the token ends its sessions.
+CREATE TABLE web_session (
+    id            uuid PRIMARY KEY,
+    token_id      uuid REFERENCES api_token ON DELETE CASCADE,
+    subject       text NOT NULL,
+    role          text NOT NULL CHECK (role IN ('super_admin', 'workspace_admin', 'reviewer', 'ops', 'analyst')),
+    workspace_id  text REFERENCES workspace ON DELETE CASCADE,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    expires_at    timestamptz NOT NULL,
+    ended_at      timestamptz,
+    CONSTRAINT web_session_workspace_fits_role CHECK (CASE role WHEN 'super_admin' THEN workspace_id IS NULL
+                                                      WHEN 'workspace_admin' THEN workspace_id IS NOT NULL
+                                                      ELSE true END)
+);
+CREATE INDEX web_session_expiry ON web_session (expires_at);
 
 CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

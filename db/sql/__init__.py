@@ -11,5 +11,20 @@ delivery = Queries("delivery")
 review = Queries("review")
 admin = Queries("admin")
 ops = Queries("ops")
+sign_in = Queries("sign_in")
+overview = Queries("overview")
 
-__all__ = ["Query", "admin", "delivery", "draft", "ingest", "model_call", "ops", "outbox", "review", "run"]
+__all__ = [
+    "Query",
+    "admin",
+    "delivery",
+    "draft",
+    "ingest",
+    "model_call",
+    "ops",
+    "outbox",
+    "overview",
+    "review",
+    "run",
+    "sign_in",
+]
