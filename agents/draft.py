@@ -3,14 +3,15 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
 from agents.calling import ActiveRun, OverBudget, StageFailed, ask_stage, choice_for, give_up_next_call
 from agents.ending import end_run
 from agents.fates import DONE, Dropped, Fate, Retry
-from agents.hard_blocks import ContextClaims, HardBlock, check_text, codes, pack_texts
+from agents.hard_blocks import ContextClaims, HardBlock, already_booked, check_text, codes, pack_texts
+from agents.holding import hold_slot, record_meeting, slot_is_taken
 from agents.outcomes import envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.resuming import active_run
@@ -20,8 +21,10 @@ from agents.starting import age_s, create_run, trace_of
 from db import sql
 from schemas.codes import Gate, Phase, RunStatus, Stage
 from schemas.events import DraftEvaluated, DraftRequested
-from schemas.ids import derive, event_id
+from schemas.ids import event_id
 from schemas.limits import LEASE_S
+
+_AFTER_EXTRACT: Final = frozenset({Stage.MEETING_GATE, Stage.EVALUATION})
 
 
 async def handle(event: DraftRequested, rim: Rim) -> Fate:
@@ -84,8 +87,8 @@ async def _work(run_id: Any, epoch: int, rim: Rim) -> Fate:
 
 async def _to_the_end(run: ActiveRun) -> Fate:
     try:
-        skipped = await _ask_all(run)
-        await _record_evaluation(run, skipped)
+        await _ask_all(run)
+        await _record_evaluation(run)
     except Interrupted as interrupted:
         if interrupted.reason != "superseded":
             return Retry(0.1, interrupted.reason)
@@ -99,12 +102,15 @@ async def _to_the_end(run: ActiveRun) -> Fate:
     return DONE
 
 
-async def _ask_all(run: ActiveRun) -> frozenset[Stage]:
-    """Ask every stage that has no recorded answer; returns those that were skipped because they may fail."""
+async def _ask_all(run: ActiveRun) -> None:
+    """Ask every stage that has no recorded answer; those that may fail are skipped then. What the lead accepted is held
+    as soon as the overseer has read it."""
     done = frozenset(Stage(stage) for stage, iteration in run.recorded if iteration == 0 and stage in set(Stage))
     skipped: frozenset[Stage] = frozenset()
     while (stage := next_draft_stage(run.state, done | skipped)) is not None:
         run.lease.check()
+        if stage in _AFTER_EXTRACT:
+            await hold_slot(run)
         try:
             await ask_stage(run, stage)
             done |= {stage}
@@ -113,7 +119,7 @@ async def _ask_all(run: ActiveRun) -> frozenset[Stage]:
                 raise
             run.state = skip(run.state, stage)
             skipped |= {stage}
-    return skipped
+    await hold_slot(run)
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def judge_text(run: ActiveRun, text: str) -> Judgement:
         language=strategy.language if strategy is not None else None,
         scheduling=strategy is not None and strategy.scheduling,
     )
-    return Judgement(text, blocks)
+    return Judgement(text, (*already_booked(slot_is_taken(run)), *blocks))
 
 
 def blocks_as_rows(blocks: tuple[HardBlock, ...]) -> list[dict[str, Any]]:
@@ -148,7 +154,7 @@ def blocks_as_rows(blocks: tuple[HardBlock, ...]) -> list[dict[str, Any]]:
     return [{"group": block.group, "rule": block.rule, "start": block.start, "end": block.end} for block in blocks]
 
 
-async def _record_evaluation(run: ActiveRun, skipped: frozenset[Stage]) -> None:
+async def _record_evaluation(run: ActiveRun) -> None:
     """Write the judged draft, its event and the hand-over; publish."""
     started = time.perf_counter()
     state = run.state
@@ -156,7 +162,7 @@ async def _record_evaluation(run: ActiveRun, skipped: frozenset[Stage]) -> None:
     event = _evaluated_event(run, judgement, started)
     written = envelope(event, event.event_id, trace_of(run.run_id, run.traceparent))
     evaluation = state.judged[-1].evaluation
-    await _record_meeting(run, skipped)
+    await persist(run.rim, lambda: record_meeting(run))
     outbox_id = await persist(
         run.rim,
         lambda: sql.draft.record_evaluation_if_leased.value(
@@ -218,18 +224,3 @@ def _reason_codes(confidence: float | None, threshold: float, judgement: Judgeme
         return ["evaluation_without_answer"]
     verdict = "confidence_reaches_threshold" if confidence >= threshold else "confidence_below_threshold"
     return [verdict, *(f"block:{code}" for code in judgement.codes)]
-
-
-async def _record_meeting(run: ActiveRun, skipped: frozenset[Stage]) -> None:
-    """The overseer's decision, if it was asked. An error of it is recorded and not fatal."""
-    gate = run.state.gate
-    if gate is None and Stage.MEETING_GATE not in skipped:
-        return
-    await sql.draft.add_meeting_decision.run(
-        run.rim.pool,
-        decision_id=derive("meeting", run.draft_id),
-        run_id=run.run_id,
-        draft_id=run.draft_id,
-        decision=gate.decision if gate else "error",
-        reason=gate.reason if gate else "no_usable_answer",
-    )

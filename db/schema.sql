@@ -12,6 +12,8 @@
 --   model_call         one per request, written before the request is made.
 --   draft_claim        the right to do one thing for a draft: revise, deliver, ask a person.
 --   delivery           one attempt to hand a draft to a channel: scheduled -> claimed -> sent | refused | unknown.
+--   booking            held when a run finds that a lead accepted a free time -> confirmed when its reply is sent |
+--                      released when the draft comes to any other end. The draft's status moves it, in one transaction.
 --   draft_pipeline_run RUNNING -> COMPLETED | FAILED | ABORTED, never back.
 
 CREATE SEQUENCE message_ingest_seq;
@@ -133,6 +135,7 @@ CREATE TABLE knowledge_entry (
     UNIQUE (workspace_id, source, title)
 );
 CREATE INDEX knowledge_entry_search ON knowledge_entry USING gin (search);
+CREATE INDEX knowledge_entry_language ON knowledge_entry (workspace_id, language);
 
 CREATE TABLE availability_slot (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -325,6 +328,7 @@ CREATE TABLE ai_draft (
     outcome_sequence                 integer NOT NULL DEFAULT 0,
     created_at                       timestamptz NOT NULL DEFAULT now(),
     updated_at                       timestamptz NOT NULL DEFAULT now(),
+    scheduling                       boolean NOT NULL DEFAULT false,
     FOREIGN KEY (workspace_id, lead_id) REFERENCES lead ON DELETE CASCADE
 ) WITH (fillfactor = 70);
 CREATE INDEX ai_draft_lead_open ON ai_draft (workspace_id, lead_id) WHERE status IN ('pending', 'scheduled');
@@ -441,22 +445,37 @@ CREATE TABLE meeting_overseer_decision (
     decision    text NOT NULL CHECK (decision IN ('approve', 'revise', 'error')),
     reason      text NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL DEFAULT now(),
+    -- What the booking rules make of it; `booked` is a plan until the reply is sent.
+    outcome     text NOT NULL DEFAULT 'error' CHECK (outcome IN ('booked', 'task_created', 'clarification', 'error')),
+    outcome_reason text NOT NULL DEFAULT '',
+    accepted_at timestamptz,
     UNIQUE (draft_id)
 );
 
+-- A released row of a draft that is still open says: its text agrees to a time that it does not have.
 CREATE TABLE booking (
     id            uuid PRIMARY KEY,
     workspace_id  text NOT NULL,
     lead_id       text NOT NULL,
     draft_id      uuid REFERENCES ai_draft ON DELETE SET NULL,
-    slot_id       bigint NOT NULL REFERENCES availability_slot,
+    slot_id       bigint REFERENCES availability_slot ON DELETE SET NULL,
     status        text NOT NULL CHECK (status IN ('held', 'confirmed', 'released')),
     source        text NOT NULL DEFAULT 'draft-pipeline',
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now(),
-    FOREIGN KEY (workspace_id, lead_id) REFERENCES lead ON DELETE CASCADE
+    starts_at     timestamptz NOT NULL,
+    ends_at       timestamptz NOT NULL,
+    external_id   text CONSTRAINT booking_external_id_length CHECK (length(external_id) BETWEEN 1 AND 200),
+    reason        text NOT NULL DEFAULT '',
+    FOREIGN KEY (workspace_id, lead_id) REFERENCES lead ON DELETE CASCADE,
+    CONSTRAINT booking_ends_after_start CHECK (ends_at > starts_at),
+    CONSTRAINT booking_external_means_outside CHECK ((external_id IS NULL) = (source = 'draft-pipeline'))
 );
 CREATE UNIQUE INDEX booking_slot_once ON booking (slot_id) WHERE status IN ('held', 'confirmed');
+CREATE UNIQUE INDEX booking_one_per_draft ON booking (draft_id) WHERE draft_id IS NOT NULL;
+CREATE UNIQUE INDEX booking_external_once ON booking (workspace_id, external_id) WHERE external_id IS NOT NULL;
+CREATE INDEX booking_to_come ON booking (workspace_id, ends_at) WHERE status IN ('held', 'confirmed');
+CREATE INDEX booking_lead ON booking (workspace_id, lead_id);
 
 CREATE TABLE followup_task (
     id            uuid PRIMARY KEY,
@@ -470,6 +489,36 @@ CREATE TABLE followup_task (
     done_at       timestamptz,
     FOREIGN KEY (workspace_id, lead_id) REFERENCES lead ON DELETE CASCADE
 );
+CREATE UNIQUE INDEX followup_task_one_per_draft ON followup_task (draft_id) WHERE draft_id IS NOT NULL;
+
+-- A hold lives as long as its draft is undecided. While a send is under way, or may have gone out, it stays.
+CREATE FUNCTION ai_draft_settles_booking() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    settled booking%ROWTYPE;
+BEGIN
+    IF NEW.status = 'sent' THEN
+        UPDATE booking SET status = 'confirmed', reason = 'sent', updated_at = now()
+        WHERE draft_id = NEW.id AND status = 'held' RETURNING * INTO settled;
+    ELSIF NEW.status IN ('rejected', 'superseded', 'suppressed', 'expired') THEN
+        UPDATE booking b SET status = 'released', reason = NEW.status, updated_at = now()
+        WHERE b.draft_id = NEW.id AND b.status = 'held' AND NOT EXISTS (
+            SELECT 1 FROM delivery d WHERE d.draft_id = NEW.id AND d.status IN ('claimed', 'unknown'))
+        RETURNING * INTO settled;
+    END IF;
+    -- Whoever was superseded or suppressed is owed nothing by this draft; the others a meeting, or a person.
+    IF settled.id IS NOT NULL AND NEW.status IN ('sent', 'rejected', 'expired') THEN
+        INSERT INTO followup_task AS f (id, workspace_id, lead_id, draft_id, outcome, reason, due_at, done_at)
+        SELECT md5('followup:' || NEW.id)::uuid, NEW.workspace_id, NEW.lead_id, NEW.id,
+               CASE WHEN NEW.status = 'sent' THEN 'booked' ELSE 'task_created' END, NEW.status, settled.starts_at,
+               CASE WHEN NEW.status = 'sent' THEN now() END
+        ON CONFLICT (draft_id) WHERE draft_id IS NOT NULL DO UPDATE
+        SET outcome = excluded.outcome, reason = excluded.reason, due_at = excluded.due_at, done_at = excluded.done_at;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER ai_draft_settles_booking AFTER UPDATE OF status ON ai_draft
+    FOR EACH ROW WHEN (NEW.scheduling AND NEW.status IS DISTINCT FROM OLD.status)
+    EXECUTE FUNCTION ai_draft_settles_booking();
 
 CREATE TABLE suppression (
     workspace_id  text NOT NULL REFERENCES workspace ON DELETE CASCADE,

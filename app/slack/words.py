@@ -24,6 +24,10 @@ WORDS: Final[dict[str, str]] = {
     "no_recipient": "There is no address to send to.",
     "rate_limited": "Too many automatic replies in this conversation.",
     "too_many_replies": "Too many automatic replies in this conversation.",
+    "meeting_already_booked": "The meeting was booked by another run.",
+    "meeting_time_gone": "The meeting's time is not free any more.",
+    "meeting_time_not_held": "The meeting's time is not held any more.",
+    "booking_refused": "The reply agrees to a time that was not cleared for booking.",
     "worker_died": "It may have been sent: the answer of the provider was lost.",
     "unexpected_error": "Something failed on our side.",
 }

@@ -13,13 +13,18 @@ admin = Queries("admin")
 ops = Queries("ops")
 sign_in = Queries("sign_in")
 overview = Queries("overview")
+booking = Queries("booking")
+slot = Queries("slot")
+knowledge = Queries("knowledge")
 
 __all__ = [
     "Query",
     "admin",
+    "booking",
     "delivery",
     "draft",
     "ingest",
+    "knowledge",
     "model_call",
     "ops",
     "outbox",
@@ -27,4 +32,5 @@ __all__ = [
     "review",
     "run",
     "sign_in",
+    "slot",
 ]

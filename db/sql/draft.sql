@@ -110,7 +110,7 @@ SELECT run.id, (SELECT id FROM delivery) AS delivery_id, (SELECT id FROM event) 
 
 -- name: end_run_if_leased(run_id, epoch, run_status, reason, action, draft_status, content, content_sha256, review_id, review_s, event_id, key, value, headers, taken_s)
 -- A run ends without a decision: FAILED or ABORTED, with what happens to its draft, one outcome event, and a review
--- request when a person must write.
+-- request when a person must write. The time it held is free again.
 WITH run AS (
     UPDATE draft_pipeline_run SET status = $3, phase = 'done', reason = $4, finished_at = now(), lease_until = now(),
            updated_at = now()
@@ -123,6 +123,9 @@ WITH run AS (
 ), claim AS (
     UPDATE draft_claim c SET settled_at = now(), outcome = $4
     FROM run WHERE c.draft_id = run.draft_id AND c.purpose = 'revision' AND c.settled_at IS NULL
+), hold AS (
+    UPDATE booking b SET status = 'released', reason = $4, updated_at = now()
+    FROM run WHERE b.draft_id = run.draft_id AND b.status = 'held'
 ), review AS (
     INSERT INTO review_request (id, draft_id, workspace_id, reason, content_sha256, expires_at)
     SELECT $9, run.draft_id, run.workspace_id, $4, $8, now() + make_interval(secs => $10)
@@ -167,8 +170,3 @@ SELECT pg_advisory_xact_lock(hashtext('draft-pipeline:kill-switch'));
 UPDATE kill_switch k SET disabled = $2, reason = $3, changed_by = $4, changed_at = now()
 FROM (SELECT name, disabled FROM kill_switch WHERE name = $1 FOR UPDATE) old
 WHERE k.name = old.name RETURNING old.disabled;
-
--- name: add_meeting_decision(decision_id, run_id, draft_id, decision, reason)
--- The overseer's word on a draft, once.
-INSERT INTO meeting_overseer_decision (id, run_id, draft_id, decision, reason) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT DO NOTHING;
