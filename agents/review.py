@@ -11,6 +11,7 @@ from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
 from agents.rim import OutboxRow, Rim
 from agents.starting import state_of
+from agents.strangers import other_leads_in
 from db import sql
 from db.pool import Connection, transaction
 from schemas.codes import Action, DecidedBy, DraftStatus, OutcomeStatus
@@ -95,7 +96,8 @@ async def _blocked(connection: Connection, action: asyncpg.Record, draft: asyncp
     if context is None:
         return "context_gone"
     state = state_of(context)
-    blocks = check_text(text or "", state.snapshot, pack_texts(state.pack), language=draft["language"])
+    checked = check_text(text or "", state.snapshot, pack_texts(state.pack), language=draft["language"])
+    blocks = (*await other_leads_in(connection, text or "", state, checked), *checked)
     shown = (
         {(block["start"], block["end"]) for block in draft["hard_blocks"]} if action["action"] == "approve" else set()
     )
