@@ -19,9 +19,9 @@ from db import sql
 from schemas.codes import Channel, KillSwitch, Mode
 from schemas.context import DraftRunContextPack, DraftRunSnapshot, Knowledge, Profile, Slot, Turn
 from schemas.events import DraftRequested
-from schemas.ids import run_id
+from schemas.ids import run_id, source_of
 from schemas.limits import LEASE_S
-from schemas.settings import PolicyRules, WorkspaceSettings
+from schemas.settings import PolicyRules, WorkspaceSettings, under_policy
 
 log = structlog.get_logger()
 
@@ -98,7 +98,7 @@ def snapshot_of(
         campaign_id=facts["campaign_id"],
         mode=Mode(facts["mode"]),
         campaign_instructions=facts["campaign_instructions"],
-        settings=settings_of(facts["settings"]),
+        settings=under_policy(settings_of(facts["settings"]), facts["rules"]),
         policy=PolicyRules(
             revision=facts["revision"],
             auto_send_threshold=facts["auto_send_threshold"],
@@ -206,6 +206,7 @@ async def create_run(rim: Rim, facts: asyncpg.Record, event: DraftRequested) -> 
         snapshot=snapshot.model_dump(mode="json"),
         context_pack=pack.model_dump(mode="json"),
         request_event_id=event.event_id,
+        source=source_of(snapshot.workspace_id),
         **(first.columns() if first is not None else NO_NEXT_CALL),
     )
     return Created(epoch, state, first)

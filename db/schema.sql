@@ -9,7 +9,8 @@
 --                      A `draft-requested` row with `not_before` waits there for the quiet window and for admission.
 --   draft_pipeline_run one per trigger message, channel and attempt. `phase` says which agent it waits for. A worker
 --                      owns it by `lease_epoch` until `lease_until`; every write of a run compares the epoch.
---   model_call         one per request, written before the request is made.
+--   model_call         one per request, written before the request is made; where a monthly limit holds, its worst case
+--                      is reserved with it, in workspace_budget.
 --   draft_claim        the right to do one thing for a draft: revise, deliver, ask a person.
 --   delivery           one attempt to hand a draft to a channel: scheduled -> claimed -> sent | refused | unknown.
 --   booking            held when a run finds that a lead accepted a free time -> confirmed when its reply is sent |
@@ -110,6 +111,11 @@ CREATE TABLE lead (
     updated_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workspace_id, lead_id)
 ) WITH (fillfactor = 80);
+-- Whether a draft names another lead: looked up by what stands in the draft.
+CREATE INDEX lead_by_name ON lead (workspace_id, lower(name)) WHERE name IS NOT NULL;
+CREATE INDEX lead_by_email ON lead (workspace_id, lower(email)) WHERE email IS NOT NULL;
+CREATE INDEX lead_by_phone ON lead (workspace_id, right(regexp_replace(phone, '\D', '', 'g'), 8))
+    WHERE phone IS NOT NULL;
 
 CREATE TABLE lead_memory_entry (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -283,6 +289,7 @@ CREATE TABLE model_call (
     latency_ms     integer,
     started_at     timestamptz NOT NULL DEFAULT now(),
     finished_at    timestamptz,
+    held_usd       numeric(14, 8) CHECK (held_usd >= 0),
     UNIQUE (run_id, stage, iteration, attempt),
     CHECK ((status = 'started') = (finished_at IS NULL))
 );
@@ -291,6 +298,27 @@ CREATE UNIQUE INDEX model_call_one_revision_attempt ON model_call (draft_id, sta
     WHERE status <> 'refused' AND (stage IN ('auto_send_revision_selector', 'auto_send_revision_reviser')
                                    OR (stage = 'auto_send_evaluation' AND iteration > 0));
 CREATE INDEX model_call_month ON model_call (workspace_id, started_at);
+CREATE INDEX model_call_held ON model_call (run_id) WHERE held_usd IS NOT NULL;
+
+-- A workspace with a monthly limit: the worst case of each call is reserved in the statement that records the call, in
+-- one row per workspace and month (UTC), and settled with what the call cost. `held_usd` is what a call still holds.
+CREATE TABLE workspace_budget (
+    workspace_id  text NOT NULL REFERENCES workspace ON DELETE CASCADE,
+    month         date NOT NULL CHECK (extract(day FROM month) = 1),
+    spent_usd     numeric(14, 8) NOT NULL DEFAULT 0 CHECK (spent_usd >= 0),
+    reserved_usd  numeric(14, 8) NOT NULL DEFAULT 0 CHECK (reserved_usd >= 0),
+    PRIMARY KEY (workspace_id, month)
+) WITH (fillfactor = 50);
+
+-- A limit that is set anew counts the month anew, from its calls: without a limit nobody kept the row.
+CREATE FUNCTION workspace_budget_counts_anew() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM workspace_budget WHERE workspace_id = NEW.workspace_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER workspace_budget_counts_anew AFTER UPDATE OF monthly_budget_usd ON workspace_settings
+    FOR EACH ROW WHEN (OLD.monthly_budget_usd IS NULL AND NEW.monthly_budget_usd IS NOT NULL)
+    EXECUTE FUNCTION workspace_budget_counts_anew();
 
 CREATE TABLE ai_draft (
     id                               uuid PRIMARY KEY,
