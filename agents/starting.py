@@ -21,6 +21,7 @@ from schemas.events import DraftRequested
 from schemas.ids import run_id
 from schemas.limits import LEASE_S
 from schemas.settings import PolicyRules, WorkspaceSettings
+from schemas.traces import new_traceparent
 
 CONTEXT_ROWS_MAX: Final = 30
 SEARCH_WORDS_MAX: Final = 40
@@ -144,7 +145,9 @@ async def build_context(
         limit=CONTEXT_ROWS_MAX,
     )
     snapshot = snapshot_of(facts, rows, event, bundle=bundle)
-    return snapshot, await _bundle(rim, snapshot) if bundle else DraftRunContextPack()
+    pack = await _bundle(rim, snapshot) if bundle else DraftRunContextPack()
+    rim.context_built(pack)
+    return snapshot, pack
 
 
 async def _bundle(rim: Rim, snapshot: DraftRunSnapshot) -> DraftRunContextPack:
@@ -214,7 +217,7 @@ def state_of(row: asyncpg.Record) -> RunState:
 
 
 def trace_of(run: uuid.UUID, traceparent: str | None) -> str:
-    return traceparent or f"00-{run.hex}-{run.hex[:16]}-01"
+    return traceparent or new_traceparent(run)
 
 
 def age_s(now: datetime, received_at: datetime) -> float:

@@ -469,6 +469,7 @@ CREATE TABLE followup_task (
     done_at       timestamptz,
     FOREIGN KEY (workspace_id, lead_id) REFERENCES lead ON DELETE CASCADE
 );
+CREATE INDEX followup_task_recent ON followup_task (created_at);
 
 CREATE TABLE suppression (
     workspace_id  text NOT NULL REFERENCES workspace ON DELETE CASCADE,

@@ -13,10 +13,13 @@ from agents.persist import TRANSIENT
 from app import __version__
 from app.config import Config
 from app.kafka.producer import RowProducer
+from app.metrics.catalogue import WebMetrics
 from app.relay import Relay
 from app.slack.client import SlackClient
 from app.slack.signature import verify
+from app.web.exporting import exporting
 from app.web.interactions import form_for, may_decide, read_click, record
+from app.web.timing import Timing
 from db import migrate
 from db.pool import Pool, create_pool
 from schemas.limits import SLACK_REQUEST_BYTES_MAX
@@ -34,15 +37,16 @@ class StartError(Exception):
 class Web:
     """What the routes share."""
 
-    def __init__(self, config: Config, pool: Pool) -> None:
+    def __init__(self, config: Config, pool: Pool, metrics: WebMetrics) -> None:
         self.config, self.pool = config, pool
         self.producer = RowProducer(config)
-        self.relay = Relay(pool, self.producer)
+        self.relay = Relay(pool, self.producer, metrics)
         self.slack = SlackClient(config) if config.slack_bot_token else None
 
 
 def create_app(config: Config) -> FastAPI:
     """The application; it opens its connections when it starts."""
+    metrics = WebMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -50,9 +54,10 @@ def create_app(config: Config) -> FastAPI:
         async with pool.acquire() as connection:
             if await migrate.schema_number(connection) < migrate.latest():
                 raise StartError("the database's schema is too old: run migrate")
-        web = app.state.web = Web(config, pool)
+        web = app.state.web = Web(config, pool, metrics)
         publishing = asyncio.create_task(web.relay.publish_forever())
-        yield
+        async with exporting(config, pool, metrics):
+            yield
         publishing.cancel()
         await web.producer.stop()
         if web.slack is not None:
@@ -60,6 +65,7 @@ def create_app(config: Config) -> FastAPI:
         await pool.close()
 
     app = FastAPI(title="draft-pipeline", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(Timing, metrics=metrics)
     app.get("/live")(live)
     app.get("/ready")(ready)
     app.post("/webhooks/slack/interactions")(slack_interaction)

@@ -11,5 +11,18 @@ delivery = Queries("delivery")
 review = Queries("review")
 admin = Queries("admin")
 ops = Queries("ops")
+metrics = Queries("metrics")
 
-__all__ = ["Query", "admin", "delivery", "draft", "ingest", "model_call", "ops", "outbox", "review", "run"]
+__all__ = [
+    "Query",
+    "admin",
+    "delivery",
+    "draft",
+    "ingest",
+    "metrics",
+    "model_call",
+    "ops",
+    "outbox",
+    "review",
+    "run",
+]
