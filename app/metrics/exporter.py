@@ -55,7 +55,11 @@ class Exporter:
                 await self.read()
                 await asyncio.sleep(EXPORT_S)
         finally:
-            await self._kafka.aclose()
+            await self.close()
+
+    async def close(self) -> None:
+        """Leave the broker."""
+        await self._kafka.aclose()
 
     async def read(self) -> None:
         """One reading of both sources."""
