@@ -22,6 +22,7 @@ from schemas.events import DraftRequested
 from schemas.ids import run_id, source_of
 from schemas.limits import LEASE_S
 from schemas.settings import PolicyRules, WorkspaceSettings, under_policy
+from schemas.traces import new_traceparent
 
 log = structlog.get_logger()
 
@@ -148,7 +149,9 @@ async def build_context(
         limit=CONTEXT_ROWS_MAX,
     )
     snapshot = snapshot_of(facts, rows, event, bundle=bundle)
-    return snapshot, await _bundle(rim, snapshot) if bundle else DraftRunContextPack()
+    pack = await _bundle(rim, snapshot) if bundle else DraftRunContextPack()
+    rim.context_built(pack)
+    return snapshot, pack
 
 
 async def _bundle(rim: Rim, snapshot: DraftRunSnapshot) -> DraftRunContextPack:
@@ -221,7 +224,7 @@ def state_of(row: asyncpg.Record) -> RunState:
 
 
 def trace_of(run: uuid.UUID, traceparent: str | None) -> str:
-    return traceparent or f"00-{run.hex}-{run.hex[:16]}-01"
+    return traceparent or new_traceparent(run)
 
 
 def age_s(now: datetime, received_at: datetime) -> float:

@@ -547,6 +547,7 @@ END $$;
 CREATE TRIGGER ai_draft_settles_booking AFTER UPDATE OF status ON ai_draft
     FOR EACH ROW WHEN (NEW.scheduling AND NEW.status IS DISTINCT FROM OLD.status)
     EXECUTE FUNCTION ai_draft_settles_booking();
+CREATE INDEX followup_task_recent ON followup_task (created_at);
 
 CREATE TABLE suppression (
     workspace_id  text NOT NULL REFERENCES workspace ON DELETE CASCADE,

@@ -15,11 +15,13 @@ from agents.persist import TRANSIENT
 from app import __version__
 from app.config import Config
 from app.kafka.producer import RowProducer
+from app.metrics.catalogue import WebMetrics
 from app.relay import Relay
 from app.slack.client import SlackClient
 from app.slack.signature import verify
 from app.web import errors, sign_in
 from app.web.access import public, refuse_unstated, require
+from app.web.exporting import exporting
 from app.web.headers import SecurityHeaders
 from app.web.identity import Seals
 from app.web.interactions import form_for, may_decide, read_click, record
@@ -28,6 +30,7 @@ from app.web.oidc import Provider
 from app.web.page import Page
 from app.web.pages import PAGES
 from app.web.rendering import STATIC
+from app.web.timing import Timing
 from app.wiring import process_id
 from db import migrate
 from db.pool import Pool, create_pool
@@ -49,10 +52,10 @@ class StartError(Exception):
 class Web:
     """What the routes share."""
 
-    def __init__(self, config: Config, pool: Pool) -> None:
+    def __init__(self, config: Config, pool: Pool, metrics: WebMetrics) -> None:
         self.config, self.pool = config, pool
         self.producer = RowProducer(config)
-        self.relay = Relay(pool, self.producer)
+        self.relay = Relay(pool, self.producer, metrics)
         self.slack = SlackClient(config) if config.slack_bot_token else None
         self.process_id = process_id(config.model_copy(update={"worker_id": None}))  # that name is a worker's
         self.seals, self.limiter = Seals(config), Limiter()
@@ -62,6 +65,7 @@ class Web:
 
 def create_app(config: Config) -> FastAPI:
     """The application; it opens its connections when it starts."""
+    metrics = WebMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,9 +73,10 @@ def create_app(config: Config) -> FastAPI:
         async with pool.acquire() as connection:
             if await migrate.schema_number(connection) < migrate.latest():
                 raise StartError("the database's schema is too old: run migrate")
-        web = app.state.web = Web(config, pool)
+        web = app.state.web = Web(config, pool, metrics)
         publishing = asyncio.create_task(web.relay.publish_forever())
-        yield
+        async with exporting(config, pool, metrics):
+            yield
         publishing.cancel()
         await web.producer.stop()
         if web.slack is not None:
@@ -87,6 +92,7 @@ def create_app(config: Config) -> FastAPI:
         openapi_url=None,
         max_body_size=REQUEST_BYTES_MAX,
     )
+    app.add_middleware(Timing, metrics=metrics)
     app.add_middleware(SecurityHeaders, secure=config.public_url.startswith("https://"))
     errors.add_handlers(app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -16,6 +16,7 @@ overview = Queries("overview")
 booking = Queries("booking")
 slot = Queries("slot")
 knowledge = Queries("knowledge")
+metrics = Queries("metrics")
 
 __all__ = [
     "Query",
@@ -25,6 +26,7 @@ __all__ = [
     "draft",
     "ingest",
     "knowledge",
+    "metrics",
     "model_call",
     "ops",
     "outbox",
