@@ -11,6 +11,7 @@ PANELS: Final[dict[str, tuple[str, ...]]] = {
     "Run": ("demo", "running", "web", "migrating", "topics", "producing"),
     "Look": ("doctor", "smoke", "lag", "idle", "explain", "runs", "dead_letters", "schema"),
     "Decide": ("workspace", "policy", "switch"),
+    "Keep house": ("pruning", "erasing", "importing", "backfill"),
 }
 
 app = typer.Typer(

@@ -11,5 +11,22 @@ delivery = Queries("delivery")
 review = Queries("review")
 admin = Queries("admin")
 ops = Queries("ops")
+housekeeping = Queries("housekeeping")
+history = Queries("history")
+analytics = Queries("analytics")
 
-__all__ = ["Query", "admin", "delivery", "draft", "ingest", "model_call", "ops", "outbox", "review", "run"]
+__all__ = [
+    "Query",
+    "admin",
+    "analytics",
+    "delivery",
+    "draft",
+    "history",
+    "housekeeping",
+    "ingest",
+    "model_call",
+    "ops",
+    "outbox",
+    "review",
+    "run",
+]
