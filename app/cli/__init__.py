@@ -12,6 +12,7 @@ PANELS: Final[dict[str, tuple[str, ...]]] = {
     "Look": ("doctor", "smoke", "lag", "idle", "explain", "runs", "dead_letters", "schema"),
     "Decide": ("workspace", "policy", "switch"),
     "Keep house": ("pruning", "erasing", "importing", "backfill"),
+    "Analyse": ("export", "tail", "sample", "dictionary"),
 }
 
 app = typer.Typer(
