@@ -17,13 +17,19 @@ booking = Queries("booking")
 slot = Queries("slot")
 knowledge = Queries("knowledge")
 metrics = Queries("metrics")
+housekeeping = Queries("housekeeping")
+history = Queries("history")
+analytics = Queries("analytics")
 
 __all__ = [
     "Query",
     "admin",
+    "analytics",
     "booking",
     "delivery",
     "draft",
+    "history",
+    "housekeeping",
     "ingest",
     "knowledge",
     "metrics",
