@@ -6,14 +6,14 @@ from typing import Any, Final
 import asyncpg
 
 from agents.booking import Plan, decided
-from agents.calling import ActiveRun
 from agents.draft import leased_elsewhere
-from agents.ending import end_run
+from agents.ending import count_superseded, end_run
 from agents.fates import DONE, Dropped, Fate, Retry
 from agents.holding import with_followup
 from agents.outcomes import draft_outcome, envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.policy import Decision, Reason, SendFacts, decide_action, due_at
+from agents.resuming import active_run
 from agents.rim import Interrupted, Lease, Rim
 from agents.starting import age_s, state_of, trace_of
 from agents.state import RunState
@@ -58,18 +58,15 @@ async def handle(event: RevisionResult, rim: Rim) -> Fate:
             return Dropped("draft_erased")
         state = state_of(row).with_text(standing["content"])
         if taken["superseded"] or event.outcome is RevisionOutcome.SUPERSEDED:
-            await _abort(rim, lease, state, row)
+            run = await active_run(rim, lease)
+            await end_run(run, RunStatus.ABORTED, "superseded")
+            await count_superseded(run)
             return DONE
         try:
             await _decide(rim, lease, state, standing, event, row["traceparent"])
         except Interrupted as interrupted:
             return Retry(0.1, interrupted.reason)
     return DONE
-
-
-async def _abort(rim: Rim, lease: Lease, state: RunState, row: asyncpg.Record) -> None:
-    run = ActiveRun(rim, lease, state, row["draft_id"], row["traceparent"])
-    await end_run(run, RunStatus.ABORTED, "superseded")
 
 
 async def _decide(

@@ -1,14 +1,21 @@
 """A run that ends without a decision: superseded, or failed so that a person must write."""
 
+import asyncpg
+import structlog
+
 from agents.calling import ActiveRun
+from agents.context import token_estimate
 from agents.holding import failed_meeting, with_followup
 from agents.outcomes import draft_outcome, envelope, row_of, sha256_of
-from agents.persist import persist
+from agents.persist import TRANSIENT, persist
+from agents.stages import STAGES, next_draft_stage
 from agents.starting import trace_of
 from db import sql
 from db.pool import Executor
-from schemas.codes import Action, DraftStatus, OutcomeStatus, RunStatus
+from schemas.codes import Action, DraftStatus, OutcomeStatus, RunStatus, Stage
 from schemas.ids import derive
+
+log = structlog.get_logger()
 
 
 async def end_run(run: ActiveRun, status: RunStatus, reason: str) -> None:
@@ -51,3 +58,23 @@ async def end_run(run: ActiveRun, status: RunStatus, reason: str) -> None:
     run.rim.run_ended()
     if outbox_id is not None:
         run.rim.publisher.publish([row_of(outbox_id, event.topic, written)])
+
+
+async def count_superseded(run: ActiveRun) -> None:
+    """Tokens that a newer message threw away, and an estimate of what the stages not asked would have read. Telemetry:
+    it stands with the run's last call, and may fail."""
+    if run.last_call is None:
+        return
+    done, saved = frozenset(Stage(stage) for stage, _ in run.models if stage in set(Stage)), 0
+    while (stage := next_draft_stage(run.state, done)) is not None:
+        ask, done = STAGES[stage].ask(run.state), done | {stage}
+        saved += token_estimate(ask.system) + token_estimate(ask.user)
+    thrown_away = run.totals.input_tokens + run.totals.output_tokens
+    try:
+        await sql.model_call.count_superseded.run(
+            run.rim.pool, call_id=run.last_call, tokens_saved=saved, tokens_thrown_away=thrown_away
+        )
+    except (*TRANSIENT, asyncpg.PostgresError) as error:
+        log.warning("telemetry_failed", error_class=type(error).__name__, run_id=str(run.run_id))
+        return
+    log.info("run_superseded", run_id=str(run.run_id), tokens_saved=saved, tokens_thrown_away=thrown_away)

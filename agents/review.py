@@ -12,6 +12,7 @@ from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
 from agents.rim import OutboxRow, Rim
 from agents.starting import state_of
+from agents.strangers import other_leads_in
 from db import sql
 from db.pool import Connection, transaction
 from schemas.codes import Action, DecidedBy, DraftStatus, OutcomeStatus
@@ -99,7 +100,8 @@ async def _blocked(connection: Connection, action: asyncpg.Record, draft: asyncp
         return "context_gone"
     state = state_of(context)
     packed, scheduling = pack_texts(state.pack), draft["scheduling"]
-    blocks = check_text(text or "", state.snapshot, packed, language=draft["language"], scheduling=scheduling)
+    checked = check_text(text or "", state.snapshot, packed, language=draft["language"], scheduling=scheduling)
+    blocks = (*await other_leads_in(connection, text or "", state, checked), *checked)
     shown = (
         {(block["start"], block["end"]) for block in draft["hard_blocks"]} if action["action"] == "approve" else set()
     )

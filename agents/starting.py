@@ -19,9 +19,10 @@ from db import sql
 from schemas.codes import Channel, KillSwitch, Mode
 from schemas.context import DraftRunContextPack, DraftRunSnapshot, Knowledge, Profile, Slot, Turn
 from schemas.events import DraftRequested
-from schemas.ids import run_id
+from schemas.ids import run_id, source_of
 from schemas.limits import LEASE_S
-from schemas.settings import PolicyRules, WorkspaceSettings
+from schemas.settings import PolicyRules, WorkspaceSettings, under_policy
+from schemas.traces import new_traceparent
 
 log = structlog.get_logger()
 
@@ -98,7 +99,7 @@ def snapshot_of(
         campaign_id=facts["campaign_id"],
         mode=Mode(facts["mode"]),
         campaign_instructions=facts["campaign_instructions"],
-        settings=settings_of(facts["settings"]),
+        settings=under_policy(settings_of(facts["settings"]), facts["rules"]),
         policy=PolicyRules(
             revision=facts["revision"],
             auto_send_threshold=facts["auto_send_threshold"],
@@ -148,7 +149,9 @@ async def build_context(
         limit=CONTEXT_ROWS_MAX,
     )
     snapshot = snapshot_of(facts, rows, event, bundle=bundle)
-    return snapshot, await _bundle(rim, snapshot) if bundle else DraftRunContextPack()
+    pack = await _bundle(rim, snapshot) if bundle else DraftRunContextPack()
+    rim.context_built(pack)
+    return snapshot, pack
 
 
 async def _bundle(rim: Rim, snapshot: DraftRunSnapshot) -> DraftRunContextPack:
@@ -206,6 +209,7 @@ async def create_run(rim: Rim, facts: asyncpg.Record, event: DraftRequested) -> 
         snapshot=snapshot.model_dump(mode="json"),
         context_pack=pack.model_dump(mode="json"),
         request_event_id=event.event_id,
+        source=source_of(snapshot.workspace_id),
         **(first.columns() if first is not None else NO_NEXT_CALL),
     )
     return Created(epoch, state, first)
@@ -220,7 +224,7 @@ def state_of(row: asyncpg.Record) -> RunState:
 
 
 def trace_of(run: uuid.UUID, traceparent: str | None) -> str:
-    return traceparent or f"00-{run.hex}-{run.hex[:16]}-01"
+    return traceparent or new_traceparent(run)
 
 
 def age_s(now: datetime, received_at: datetime) -> float:

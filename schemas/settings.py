@@ -4,7 +4,7 @@ from datetime import time
 from decimal import Decimal
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from schemas.codes import Stage
 from schemas.limits import REVISION_ITERATIONS_MAX
@@ -108,8 +108,44 @@ class BusinessHours(BaseModel):
     holidays: list[str] = Field(default_factory=list)
 
 
+# What the `rules` of a policy may decide in place of the workspace's column of that name: hard blocks and revision.
+POLICY_SETTINGS: Final = (
+    "always_ask_topics",
+    "forbidden_phrases",
+    "allowed_promises",
+    "auto_send_revision_model",
+    "auto_send_revision_reasoning_effort",
+    "auto_send_revision_max_iterations",
+)
+_POLICY_VALUE: Final[dict[str, TypeAdapter[Any]]] = {
+    name: TypeAdapter[Any](WorkspaceSettings.model_fields[name].annotation or Any) for name in POLICY_SETTINGS
+}
+
+
+def wrong_rules(rules: dict[str, Any]) -> list[str]:
+    """The names in a policy's rules that are unknown, or whose value is not of the setting's type."""
+    return [name for name, value in rules.items() if name not in _POLICY_VALUE or not _fits(name, value)]
+
+
+def _fits(name: str, value: Any) -> bool:
+    try:
+        _POLICY_VALUE[name].validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def under_policy(settings: WorkspaceSettings, rules: dict[str, Any]) -> WorkspaceSettings:
+    """The settings of a run under its policy. A rule that makes no sense decides nothing; never an error."""
+    if not rules:
+        return settings
+    wrong = wrong_rules(rules)
+    return settings.model_copy(update={name: value for name, value in rules.items() if name not in wrong})
+
+
 class PolicyRules(BaseModel):
-    """One `confidence_policy_revision`: what must hold for a draft to be sent by itself."""
+    """One `confidence_policy_revision`: what must hold for a draft to be sent by itself. For `rules` see
+    `under_policy`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     revision: int

@@ -27,6 +27,7 @@ class Rule(StrEnum):
     FENCE_MARK = "fence_mark"
     CONTROL_CHARACTER = "control_character"
     PLACEHOLDER = "placeholder"
+    OTHER_LEAD = "other_lead_data"
 
     AMOUNT = "amount_not_in_context"
     PERCENTAGE = "percentage_not_in_context"

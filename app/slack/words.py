@@ -14,6 +14,7 @@ WORDS: Final[dict[str, str]] = {
     "revision_hard_blocked": "A rule forbids sending this text by itself.",
     "hard_blocked": "A rule forbids sending this text by itself.",
     "over_budget": "The workspace's budget for this month is used up.",
+    "budget_unavailable": "Nobody could tell what is left of the budget for this month.",
     "auto_send_disabled": "Automatic sending is switched off.",
     "switched_off": "Automatic sending is switched off.",
     "newer_elsewhere": "The lead wrote in another conversation meanwhile.",

@@ -62,12 +62,12 @@ SELECT
         SELECT text FROM lead_memory_entry WHERE workspace_id = $1 AND lead_id = $2
         ORDER BY created_at DESC LIMIT $5) t) AS memory;
 
--- name: create_run_if_absent(run_id, workspace_id, lead_id, trigger_message_id, draft_id, channel, thread_id, attempt, retry_of, policy_revision, lease_owner, lease_s, traceparent, campaign_id, trigger_ingest_seq, mode, recipient, threshold, snapshot, context_pack, request_event_id, next_id, next_stage, next_model, next_effort, next_input_sha256)
+-- name: create_run_if_absent(run_id, workspace_id, lead_id, trigger_message_id, draft_id, channel, thread_id, attempt, retry_of, policy_revision, lease_owner, lease_s, traceparent, campaign_id, trigger_ingest_seq, mode, recipient, threshold, snapshot, context_pack, request_event_id, next_id, next_stage, next_model, next_effort, next_input_sha256, source)
 -- Create run, draft and context, take the lease and record the first call; older RUNNING runs of the conversation are superseded by it.
 WITH run AS (
     INSERT INTO draft_pipeline_run (id, workspace_id, lead_id, trigger_message_id, draft_id, channel, thread_id, attempt,
-                                    retry_of, policy_revision, lease_owner, lease_until, traceparent)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now() + make_interval(secs => $12), $13)
+                                    retry_of, policy_revision, lease_owner, lease_until, traceparent, source)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now() + make_interval(secs => $12), $13, $27)
     ON CONFLICT (workspace_id, trigger_message_id, channel, attempt) DO NOTHING
     RETURNING id, lease_epoch
 ), draft AS (
@@ -166,8 +166,9 @@ WITH held AS (
 SELECT id, superseded FROM renewed;
 
 -- name: release_lease(run_id, epoch)
--- Give a lease back early, so that nobody waits for its end.
-UPDATE draft_pipeline_run SET lease_until = now() WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING';
+-- Give a lease back early, so that nobody waits for its end. Epoch + 1: a renewal under way finds nothing to renew.
+UPDATE draft_pipeline_run SET lease_until = now(), lease_epoch = lease_epoch + 1
+WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING';
 
 -- name: run_with_context(run_id)
 -- A run with what it pinned.

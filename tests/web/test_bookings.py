@@ -1,48 +1,36 @@
-"""`POST /api/bookings` over a real socket: who may report, what is recorded, and what is said when it is not."""
+"""`POST /api/bookings`: who may report, what is recorded, and what is said when it is not."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
-import aiohttp
+import httpx2
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
-from app.config import Config
-from app.stack.local import LocalStack
-from app.stack.process import free_port
-from app.web.bookings import BODY_BYTES_MAX, book
-from db.pool import Pool, create_pool
-from tests.conftest import administer
+from app.web.bookings import BODY_BYTES_MAX
+from db.pool import Pool
+from schemas.codes import Role
 from tests.db.meeting_rows import TOMORROW, WORKSPACE, add_slot, add_want, add_workspace, booking_of, hold, settle
-
-SECRET = "provisioning-secret"
-START_S_MAX = 10.0
+from tests.web.conftest import Site
+from tests.web.seeding import OWN
 
 
 @dataclass
 class Client:
-    """The route, and the database behind it."""
+    """A program with the workspace admin's token, and the database behind the route."""
 
-    url: str
+    program: httpx2.AsyncClient
     pool: Pool
-    session: aiohttp.ClientSession
 
-    async def post(
-        self, body: Any = None, *, secret: str | None = SECRET, **changes: Any
-    ) -> tuple[int, dict[str, Any]]:
+    async def post(self, body: Any = None, **changes: Any) -> tuple[int, dict[str, Any]]:
         """Status and answer for a report, which `changes` changes; `body` bytes are sent as they are."""
-        headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
         data = body if isinstance(body, bytes) else json.dumps(report(**changes)).encode()
-        async with self.session.post(self.url, data=data, headers=headers) as response:
-            return response.status, await response.json()
+        response = await self.program.post("/api/bookings", content=data)
+        return response.status_code, response.json()
 
 
 def report(**changes: Any) -> dict[str, Any]:
@@ -51,27 +39,13 @@ def report(**changes: Any) -> dict[str, Any]:
     return {**fields, "starts_at": TOMORROW.isoformat(), "ends_at": end.isoformat(), **changes}
 
 
-@pytest.fixture(scope="module")
-async def client(stack: LocalStack, template_database: str) -> AsyncIterator[Client]:
-    """The route by itself, served on a port of its own, on a database of this module."""
-    await administer(stack, f"CREATE DATABASE bookings_http TEMPLATE {template_database}")
-    pool = await create_pool(stack.postgres.url_of("bookings_http"), size=4, application="bookings")
-    await add_workspace(pool)
-    app = FastAPI()
-    app.post("/api/bookings")(book)
-    app.state.web = SimpleNamespace(config=Config(_env_file=None, workspace_provisioning_secret=SECRET), pool=pool)
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, lifespan="off"))
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(START_S_MAX):
-        while not server.started:  # noqa: ASYNC110 - uvicorn tells it in no other way
-            await asyncio.sleep(0.01)
-    async with aiohttp.ClientSession() as session:
-        yield Client(f"http://127.0.0.1:{port}/api/bookings", pool, session)
-    server.should_exit = True
-    await serving
-    await pool.close()
-    await administer(stack, "DROP DATABASE bookings_http WITH (FORCE)")
+@pytest.fixture
+async def client(site: Site) -> AsyncIterator[Client]:
+    """The running application, with a workspace of its own for these tests."""
+    if not await site.db.fetchval("SELECT 1 FROM workspace WHERE id = $1", WORKSPACE):
+        await add_workspace(site.web.pool)
+    async with site.program(Role.WORKSPACE_ADMIN, WORKSPACE) as program:
+        yield Client(program, site.web.pool)
 
 
 async def test_a_booking_is_recorded_once_and_its_slot_is_taken(client: Client) -> None:
@@ -88,10 +62,9 @@ async def test_a_booking_is_recorded_once_and_its_slot_is_taken(client: Client) 
     assert await client.post(external_id="cal-2") == (409, {"error": "meeting_already_booked"})
 
 
-@pytest.mark.parametrize("secret", [None, "", "wrong", "prövisioning", SECRET + "x"])
-async def test_without_the_secret_nothing_is_recorded(client: Client, secret: str | None) -> None:
-    """401 before the body is read."""
-    assert await client.post(secret=secret, external_id="forged") == (401, {"error": "unauthorized"})
+async def test_another_workspaces_meeting_cannot_be_reported(client: Client) -> None:
+    """A workspace that is not theirs does not exist for them, and nothing is recorded there."""
+    assert await client.post(workspace_id=OWN, external_id="forged") == (404, {"error": "unknown_workspace"})
     assert not await client.pool.fetchval("SELECT count(*) FROM booking WHERE external_id = 'forged'")
 
 
