@@ -15,8 +15,8 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from agents.budgeting import usd
 from agents.backfill import Judge, MarkSent, Result, Verdict, plan, verdict
+from agents.budgeting import usd
 from agents.draft import blocks_as_rows
 from agents.hard_blocks import HardBlock, check_text
 from agents.outcomes import draft_outcome, envelope, sha256_of
@@ -181,7 +181,10 @@ class Backfill:
     async def _record(self, case: _Case) -> UUID:
         """The call's record, with its worst case reserved where the workspace has a monthly limit."""
         before = await sql.history.calls_so_far.value(self._pool, run_id=case.run_id, stage=Stage.EVALUATION)
-        call, worst = call_id(case.run_id, Stage.EVALUATION, 0, before + 1), case.model.worst_case_usd(case.ask, case.choice)
+        call, worst = (
+            call_id(case.run_id, Stage.EVALUATION, 0, before + 1),
+            case.model.worst_case_usd(case.ask, case.choice),
+        )
         try:
             recorded = await sql.history.record_backfill_call_if_undecided.row(
                 self._pool,
