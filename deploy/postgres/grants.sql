@@ -17,12 +17,13 @@ GRANT SELECT, INSERT, UPDATE ON workspace, workspace_settings, campaign, kill_sw
 GRANT SELECT, INSERT ON confidence_policy_revision TO draft_pipeline_web;
 GRANT SELECT, INSERT ON admin_audit TO draft_pipeline_web;
 
--- Tokens: workers have no business with them.
+-- Tokens and sessions: workers have no business with them.
 GRANT SELECT, INSERT, UPDATE ON api_token TO draft_pipeline_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON web_session TO draft_pipeline_web;
 
 -- The flow. Nobody deletes: that is the owner's, for retention and erasure.
 GRANT SELECT, INSERT, UPDATE ON lead, message, draft_pipeline_run, ai_draft, draft_claim, delivery, review_request,
-    meeting_overseer_decision, booking, followup_task, suppression, ingest_watermark, outbox, model_call
+    meeting_overseer_decision, booking, followup_task, suppression, ingest_watermark, outbox, model_call, workspace_budget
     TO draft_pipeline_worker;
 GRANT SELECT, INSERT ON draft_run_context, draft_pipeline_artifact, ai_interaction TO draft_pipeline_worker;
 GRANT SELECT, UPDATE ON review_action TO draft_pipeline_worker;
