@@ -45,7 +45,10 @@ async def handle(event: RevisionResult, rim: Rim) -> Fate:
             return Dropped("draft_erased")
         state = state_of(row).with_text(standing["content"])
         if taken["superseded"] or event.outcome is RevisionOutcome.SUPERSEDED:
-            await _abort(rim, lease, state, row)
+            await _abort(rim, lease, state, row, "superseded")
+            return DONE
+        if standing["status"] != DraftStatus.PENDING:
+            await _abort(rim, lease, state, row, "draft_settled")
             return DONE
         try:
             await _decide(rim, lease, state, standing, event, row["traceparent"])
@@ -54,9 +57,10 @@ async def handle(event: RevisionResult, rim: Rim) -> Fate:
     return DONE
 
 
-async def _abort(rim: Rim, lease: Lease, state: RunState, row: asyncpg.Record) -> None:
+async def _abort(rim: Rim, lease: Lease, state: RunState, row: asyncpg.Record, reason: str) -> None:
+    """A newer message, or a person who settled the draft while it was tried again: what they did stays."""
     run = ActiveRun(rim, lease, state, row["draft_id"], row["traceparent"])
-    await end_run(run, RunStatus.ABORTED, "superseded")
+    await end_run(run, RunStatus.ABORTED, reason)
 
 
 async def _decide(
@@ -84,6 +88,7 @@ def _facts(rim: Rim, state: RunState, standing: asyncpg.Record, event: RevisionR
         answered=standing["answered"],
         suppressed=standing["suppressed"],
         auto_send_disabled=standing["send_off"] or rim.is_off(KillSwitch.AUTO_SEND_DISABLED),
+        quarantined=standing["quarantined"],
         newer_elsewhere=standing["newer_elsewhere"],
         too_old=age_s(snapshot.now, snapshot.trigger.received_at) > settings.message_age_s_max,
         attachments=bool(snapshot.attachments),

@@ -11,6 +11,7 @@ import asyncpg
 
 from agents.calling import NO_NEXT_CALL, NextCall, next_call
 from agents.context import build_pack, fallback_pack, resolve_budgets
+from agents.gates import readable
 from agents.persist import TRANSIENT
 from agents.rim import Rim
 from agents.state import RunState
@@ -45,7 +46,7 @@ def _turns(rows: list[dict[str, Any]] | None) -> list[Turn]:
         Turn(
             message_id=row["message_id"],
             author=_author(row),
-            body=row["body"],
+            body=readable(row["body"]),
             received_at=row["received_at"],
             subject=row["subject"],
         )
@@ -105,7 +106,7 @@ def snapshot_of(
         trigger=Turn(
             message_id=facts["message_id"],
             author="lead",
-            body=facts["body"],
+            body=readable(facts["body"]),
             received_at=facts["received_at"],
             subject=facts["subject"],
         ),
@@ -140,7 +141,7 @@ async def build_context(
         channel=facts["channel"],
         thread_id=facts["thread_id"],
         ingest_seq=facts["ingest_seq"],
-        words=search_words(facts["body"]),
+        words=search_words(readable(facts["body"])),
         limit=CONTEXT_ROWS_MAX,
     )
     snapshot = snapshot_of(facts, rows, event, bundle=bundle)

@@ -63,21 +63,19 @@ WHERE r.workspace_id = g.workspace_id AND r.lead_id = g.lead_id AND r.status = '
 
 -- name: open_drafts_of_conversations(workspace_ids, lead_ids, channels, thread_ids)
 -- Decided drafts of these conversations that nobody has sent yet.
-SELECT d.*, r.id AS decided_run_id
+SELECT d.*, coalesce(d.run_id, d.id) AS decided_run_id
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS g (workspace_id, lead_id, channel, thread_id)
 JOIN ai_draft d ON d.workspace_id = g.workspace_id AND d.lead_id = g.lead_id AND d.channel = g.channel
                AND d.thread_id = g.thread_id
-JOIN draft_pipeline_run r ON r.id = d.run_id
 WHERE d.status IN ('pending', 'scheduled') AND d.auto_send_action <> 'none'
   AND NOT EXISTS (SELECT 1 FROM delivery x WHERE x.draft_id = d.id AND x.status = 'claimed')
 ORDER BY d.id FOR UPDATE OF d;
 
 -- name: open_drafts_of_leads(workspace_ids, lead_ids)
 -- The same for every conversation of these leads.
-SELECT d.*, r.id AS decided_run_id
+SELECT d.*, coalesce(d.run_id, d.id) AS decided_run_id
 FROM unnest($1::text[], $2::text[]) AS g (workspace_id, lead_id)
 JOIN ai_draft d ON d.workspace_id = g.workspace_id AND d.lead_id = g.lead_id
-JOIN draft_pipeline_run r ON r.id = d.run_id
 WHERE d.status IN ('pending', 'scheduled') AND d.auto_send_action <> 'none'
   AND NOT EXISTS (SELECT 1 FROM delivery x WHERE x.draft_id = d.id AND x.status = 'claimed')
 ORDER BY d.id FOR UPDATE OF d;
