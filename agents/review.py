@@ -58,6 +58,8 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> tuple[li
         return [], None, "refused_not_approvable"
     if draft["status"] not in _DECIDABLE:
         return [], None, f"refused_draft_{draft['status']}"
+    if draft["status"] == DraftStatus.SCHEDULED and draft["auto_send_action"] == Action.SEND_IMMEDIATE:
+        return [], None, "refused_already_approved"
     if action["action"] == "reject":
         rows = await _decided(
             connection, draft, action, DraftStatus.REJECTED, OutcomeStatus.REJECTED, Action.NONE, "rejected"
