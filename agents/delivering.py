@@ -12,6 +12,7 @@ import structlog
 
 from agents.claiming import Ours, Settled, WriteFailed, claim
 from agents.delivered import finish, later, settle
+from agents.holding import meeting_obstacle
 from agents.obstacles import Obstacle, obstacle, switched_off
 from agents.outgoing import outgoing_of
 from agents.ports import ChannelAdapter, Outgoing, SendRefused, SendResult, SendUnknown
@@ -93,6 +94,8 @@ async def _claim_and_send(
         standing = await sql.delivery.send_standing.row(connection, draft_id=delivery["draft_id"])
         found.began = time.monotonic()
         found.obstacle = obstacle(rim, delivery, standing) if standing is not None else Obstacle("draft_erased")
+        if standing is not None and found.obstacle is None and standing["scheduling"]:
+            found.obstacle = await _about_meeting(connection, delivery, standing)
         if standing is None or found.obstacle is not None:
             return None
         if standing["sends_per_s_max"] is not None and not has_turn:
@@ -131,6 +134,11 @@ async def _turn(connection: Connection, workspace_id: str, sends_per_s: float) -
     if turn_s is None:
         return Waits(PACE_AHEAD_S_MAX + spacing_s, spacing_s)
     return Waits(turn_s, spacing_s) if turn_s > 0.0 else None
+
+
+async def _about_meeting(connection: Connection, delivery: asyncpg.Record, standing: asyncpg.Record) -> Obstacle | None:
+    code = await meeting_obstacle(connection, standing, delivery["content"], automatic=delivery["automatic"])
+    return Obstacle(code) if code is not None else None
 
 
 async def _send(

@@ -24,6 +24,7 @@ def staleness(delivery: asyncpg.Record, now: asyncpg.Record) -> Obstacle | None:
         (now["suppressed"], Obstacle("lead_suppressed", DraftStatus.SUPPRESSED)),
         (now["newer_inbound"], Obstacle("newer_inbound", DraftStatus.SUPERSEDED)),
         (now["answered"], Obstacle("answered", DraftStatus.SUPERSEDED)),
+        (now["meeting_obstacle"] is not None, Obstacle(now["meeting_obstacle"] or "")),
         (delivery["content_sha256"] != sha256_of(delivery["content"]), Obstacle("text_changed")),
     )
     return next((found for stands, found in checks if stands), None)

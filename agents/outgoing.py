@@ -25,4 +25,5 @@ def outgoing_of(delivery: asyncpg.Record, now: asyncpg.Record) -> Outgoing:
         references=references,
         automatic=delivery["automatic"],
         config=dict(now["channels"].get(delivery["channel"]) or {}),
+        traceparent=now["traceparent"],
     )

@@ -7,10 +7,12 @@ import asyncpg
 
 from agents.fates import DONE, Dropped, Fate
 from agents.hard_blocks import check_text, may_pass, pack_texts
+from agents.holding import person_obstacle
 from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
 from agents.rim import OutboxRow, Rim
 from agents.starting import state_of
+from agents.strangers import other_leads_in
 from db import sql
 from db.pool import Connection, transaction
 from schemas.codes import Action, DecidedBy, DraftStatus, OutcomeStatus
@@ -67,6 +69,8 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> tuple[li
         await sql.delivery.cancel_scheduled_deliveries.run(connection, draft_ids=[draft["id"]], reason="rejected")
         return rows, None, "rejected"
     obstacle = _changed(action, draft, now) or await _blocked(connection, action, draft)
+    if obstacle is None and now["scheduling"]:
+        obstacle = await person_obstacle(connection, now, action["edited_text"] if action["action"] == "edit" else None)
     if obstacle is not None:
         return [], None, f"refused_{obstacle}"
     return await _send(connection, action, draft)
@@ -97,7 +101,9 @@ async def _blocked(connection: Connection, action: asyncpg.Record, draft: asyncp
     if context is None:
         return "context_gone"
     state = state_of(context)
-    blocks = check_text(text or "", state.snapshot, pack_texts(state.pack), language=draft["language"])
+    packed, scheduling = pack_texts(state.pack), draft["scheduling"]
+    checked = check_text(text or "", state.snapshot, packed, language=draft["language"], scheduling=scheduling)
+    blocks = (*await other_leads_in(connection, text or "", state, checked), *checked)
     shown = (
         {(block["start"], block["end"]) for block in draft["hard_blocks"]} if action["action"] == "approve" else set()
     )

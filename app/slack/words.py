@@ -14,6 +14,7 @@ WORDS: Final[dict[str, str]] = {
     "revision_hard_blocked": "A rule forbids sending this text by itself.",
     "hard_blocked": "A rule forbids sending this text by itself.",
     "over_budget": "The workspace's budget for this month is used up.",
+    "budget_unavailable": "Nobody could tell what is left of the budget for this month.",
     "auto_send_disabled": "Automatic sending is switched off.",
     "switched_off": "Automatic sending is switched off.",
     "quarantined": "The database was restored: it may have been answered before.",
@@ -26,6 +27,10 @@ WORDS: Final[dict[str, str]] = {
     "no_recipient": "There is no address to send to.",
     "rate_limited": "Too many automatic replies in this conversation.",
     "too_many_replies": "Too many automatic replies in this conversation.",
+    "meeting_already_booked": "The meeting was booked by another run.",
+    "meeting_time_gone": "The meeting's time is not free any more.",
+    "meeting_time_not_held": "The meeting's time is not held any more.",
+    "booking_refused": "The reply agrees to a time that was not cleared for booking.",
     "worker_died": "It may have been sent: the answer of the provider was lost.",
     "unexpected_error": "Something failed on our side.",
 }

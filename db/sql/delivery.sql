@@ -52,12 +52,25 @@ SELECT d.*, now() AS now, m.subject, m.headers, m.traceparent,
                AND n.ingest_seq > d.trigger_ingest_seq) AS newer_elsewhere,
        EXISTS (SELECT 1 FROM message n WHERE n.draft_id = d.id AND n.direction = 'outbound') AS already_sent,
        EXISTS (SELECT 1 FROM restore_quarantine z WHERE m.received_at < z.until) AS quarantined,
-       replies.last_hour AS replies_last_hour, replies.last_day AS replies_last_day
+       replies.last_hour AS replies_last_hour, replies.last_day AS replies_last_day,
+       b.status AS booking_status, b.starts_at AS booking_starts_at, o.outcome AS meeting_outcome,
+       o.outcome_reason AS meeting_reason,
+       CASE WHEN NOT d.scheduling THEN NULL
+            WHEN EXISTS (SELECT 1 FROM booking x WHERE x.workspace_id = d.workspace_id
+                         AND x.status IN ('held', 'confirmed') AND x.ends_at > b.starts_at AND x.starts_at < b.ends_at
+                         AND x.id <> b.id)
+              OR EXISTS (SELECT 1 FROM booking x WHERE x.workspace_id = d.workspace_id AND x.lead_id = d.lead_id
+                         AND x.status = 'confirmed' AND x.draft_id IS DISTINCT FROM d.id AND x.ends_at > now()
+                         AND x.updated_at > d.created_at) THEN 'meeting_already_booked'
+            WHEN b.status = 'held' AND (b.slot_id IS NULL OR b.starts_at <= now()) THEN 'meeting_time_gone'
+       END AS meeting_obstacle
 FROM ai_draft d
 JOIN workspace w ON w.id = d.workspace_id
 JOIN workspace_settings s ON s.workspace_id = d.workspace_id
 JOIN message m ON m.workspace_id = d.workspace_id AND m.message_id = d.trigger_message_id
 LEFT JOIN campaign c ON c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id
+LEFT JOIN booking b ON d.scheduling AND b.draft_id = d.id
+LEFT JOIN meeting_overseer_decision o ON d.scheduling AND o.draft_id = d.id
 CROSS JOIN LATERAL (
     SELECT * FROM confidence_policy_revision q
     WHERE (q.scope = 'campaign' AND q.workspace_id = d.workspace_id AND q.campaign_id = d.campaign_id)
@@ -180,12 +193,15 @@ FROM delivery d JOIN workspace_settings s ON s.workspace_id = d.workspace_id WHE
 SELECT edited FROM delivery WHERE draft_id = $1 AND status = 'unknown' ORDER BY created_at DESC LIMIT 1;
 
 -- name: texts_for_recheck(draft_id)
--- A text that waited to be sent, with the context it was judged against and the settings in force now.
-SELECT d.content, d.language, c.snapshot, c.context_pack, to_jsonb(s) AS settings,
-       EXISTS (SELECT 1 FROM draft_pipeline_artifact a WHERE a.run_id = d.run_id AND a.stage = 'draft_strategy_step1'
-               AND a.payload ->> 'scheduling' = 'true') AS scheduling
+-- A text that waited to be sent, with the context it was judged against, and settings and policy in force now.
+SELECT d.language, d.scheduling, c.snapshot, c.context_pack, to_jsonb(s) AS settings, p.rules
 FROM ai_draft d JOIN workspace_settings s ON s.workspace_id = d.workspace_id
 LEFT JOIN draft_run_context c ON c.run_id = d.run_id
+CROSS JOIN LATERAL (
+    SELECT q.rules FROM confidence_policy_revision q
+    WHERE (q.scope = 'campaign' AND q.workspace_id = d.workspace_id AND q.campaign_id = d.campaign_id)
+       OR (q.scope = 'workspace' AND q.workspace_id = d.workspace_id) OR q.scope = 'global'
+    ORDER BY array_position(ARRAY['campaign', 'workspace', 'global'], q.scope), q.revision DESC LIMIT 1) p
 WHERE d.id = $1;
 
 -- name: set_hard_blocks(draft_id, hard_blocks)

@@ -56,6 +56,8 @@ RETURNING draft_id, workspace_id;
 -- A draft as a reviewer is shown it, with what binds an approval: newest inbound message and policy in force.
 SELECT d.content, d.content_sha256, d.recipient, d.channel, d.status, d.hard_blocks, d.auto_send_confidence,
        d.auto_send_threshold, d.lead_id,
+       (SELECT m.traceparent FROM message m WHERE m.workspace_id = d.workspace_id
+        AND m.message_id = d.trigger_message_id) AS traceparent,
        w.name AS workspace_name, s.slack_channel, s.slack_approver_ids, s.slack_team_id,
        (SELECT max(m.ingest_seq) FROM message m WHERE m.workspace_id = d.workspace_id AND m.lead_id = d.lead_id
         AND m.channel = d.channel AND m.thread_id = d.thread_id AND m.direction = 'inbound' AND m.human) AS newest_seq,
