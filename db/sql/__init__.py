@@ -13,10 +13,14 @@ admin = Queries("admin")
 ops = Queries("ops")
 sign_in = Queries("sign_in")
 overview = Queries("overview")
+ai_ops = Queries("ai_ops")
+control = Queries("control")
 
 __all__ = [
     "Query",
     "admin",
+    "ai_ops",
+    "control",
     "delivery",
     "draft",
     "ingest",
