@@ -20,12 +20,16 @@ metrics = Queries("metrics")
 housekeeping = Queries("housekeeping")
 history = Queries("history")
 analytics = Queries("analytics")
+ai_ops = Queries("ai_ops")
+control = Queries("control")
 
 __all__ = [
     "Query",
     "admin",
+    "ai_ops",
     "analytics",
     "booking",
+    "control",
     "delivery",
     "draft",
     "history",
