@@ -16,6 +16,7 @@ import asyncpg
 import orjson
 
 from agents.backfill import Judge, MarkSent, Result, Verdict, plan, verdict
+from agents.budgeting import usd
 from agents.draft import blocks_as_rows
 from agents.hard_blocks import HardBlock, check_text
 from agents.outcomes import draft_outcome, envelope, sha256_of
@@ -25,6 +26,7 @@ from agents.prompting import ask_sha256
 from agents.stages import STAGES
 from agents.starting import CONTEXT_ROWS_MAX, search_words, snapshot_of
 from agents.state import Ask, RunState
+from agents.strangers import other_leads_in
 from db import sql
 from db.artifact import storable_payload
 from db.pool import Pool, transaction
@@ -130,6 +132,7 @@ class Backfill:
             raise _Stopped("error:unusable_answer")
         text, snapshot = case.state.text, case.state.snapshot
         blocks = check_text(text, snapshot, language=case.row["language"])
+        blocks = (*await other_leads_in(self._pool, text, case.state, blocks), *blocks)
         found = verdict(answered.answer.confidence, snapshot.policy.auto_send_threshold, blocks)
         return await self._write(case, answered.answer, blocks, found)
 
@@ -154,7 +157,6 @@ class Backfill:
 
     async def _ask(self, case: _Case) -> Answered:
         """The evaluator's answer, within the attempts of a draft stage; each call is recorded before it is made."""
-        await self._affordable(case)
         code = "no_attempt_left"
         for attempt in range(1, STAGE_ATTEMPTS_MAX + 1):
             try:
@@ -165,10 +167,10 @@ class Backfill:
             call = await self._record(case)
             result = await case.model.call(case.ask, case.choice, CallIdentity(call, case.run_id), MODEL_CALL_S_MAX)
             if isinstance(result, Answered):
-                await self._settle(call, "answered", None, result.usage)
+                await self._settle(case, call, "answered", None, result.usage)
                 return result
             status = {"Unusable": "unusable", "Failed": "failed", "Refused": "refused"}[type(result).__name__]
-            await self._settle(call, status, result.code, result.usage)
+            await self._settle(case, call, status, result.code, result.usage)
             code = result.code
             if isinstance(result, Failed) and not result.retryable:
                 break
@@ -176,35 +178,35 @@ class Backfill:
                 await asyncio.sleep(_pause_s(result, attempt))
         raise _Stopped(f"error:{code}")
 
-    async def _affordable(self, case: _Case) -> None:
-        limit = case.state.snapshot.settings.monthly_budget_usd
-        if limit is None:
-            return
-        spent = await sql.model_call.month_spent_usd.value(self._pool, workspace_id=case.row["workspace_id"])
-        worst = case.model.worst_case_usd(case.ask, case.choice)
-        if worst is None or spent + worst > float(limit):
-            raise _Stopped(Result.OVER_BUDGET)
-
     async def _record(self, case: _Case) -> UUID:
+        """The call's record, with its worst case reserved where the workspace has a monthly limit."""
         before = await sql.history.calls_so_far.value(self._pool, run_id=case.run_id, stage=Stage.EVALUATION)
-        call = call_id(case.run_id, Stage.EVALUATION, 0, before + 1)
-        recorded = await sql.history.record_backfill_call_if_undecided.value(
-            self._pool,
-            draft_id=case.row["id"],
-            run_id=case.run_id,
-            call_id=call,
-            stage=Stage.EVALUATION,
-            attempt=before + 1,
-            model=case.choice.model,
-            effort=case.choice.effort,
-            input_sha256=case.input_sha256,
-            reserved_usd=0,
+        call, worst = (
+            call_id(case.run_id, Stage.EVALUATION, 0, before + 1),
+            case.model.worst_case_usd(case.ask, case.choice),
         )
+        try:
+            recorded = await sql.history.record_backfill_call_if_undecided.row(
+                self._pool,
+                draft_id=case.row["id"],
+                run_id=case.run_id,
+                call_id=call,
+                stage=Stage.EVALUATION,
+                attempt=before + 1,
+                model=case.choice.model,
+                effort=case.choice.effort,
+                input_sha256=case.input_sha256,
+                worst_usd=usd(worst) if worst is not None else None,
+            )
+        except asyncpg.UniqueViolationError:  # another backfill asks
+            recorded = None
         if recorded is None:
             raise _Stopped(Result.DECIDED_MEANWHILE)
+        if recorded["id"] is None:
+            raise _Stopped(Result.OVER_BUDGET)
         return call
 
-    async def _settle(self, call: UUID, status: str, failure: str | None, usage: Usage) -> None:
+    async def _settle(self, case: _Case, call: UUID, status: str, failure: str | None, usage: Usage) -> None:
         await sql.model_call.settle_call.run(
             self._pool,
             call_id=call,
@@ -218,6 +220,9 @@ class Backfill:
             feature_id=FEATURE_ID[Stage.EVALUATION],
             source=SOURCE,
             metadata={"iteration": 0, "bundle_enabled": False},
+        )
+        await sql.model_call.settle_reservations.run(
+            self._pool, run_id=case.run_id, stage=Stage.EVALUATION, iteration=0
         )
 
     async def _write(self, case: _Case, evaluation: Evaluation, blocks: tuple[HardBlock, ...], found: Verdict) -> str:

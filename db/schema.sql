@@ -711,7 +711,6 @@ CREATE INDEX draft_pipeline_run_retries ON draft_pipeline_run (retry_of) WHERE r
 CREATE INDEX draft_pipeline_run_lead ON draft_pipeline_run (workspace_id, lead_id);
 CREATE INDEX ai_draft_lead ON ai_draft (workspace_id, lead_id);
 CREATE INDEX meeting_overseer_decision_run ON meeting_overseer_decision (run_id) WHERE run_id IS NOT NULL;
-CREATE INDEX booking_of_lead ON booking (workspace_id, lead_id);
 CREATE INDEX followup_task_of_lead ON followup_task (workspace_id, lead_id);
 CREATE INDEX lead_erased ON lead (workspace_id) WHERE erased_at IS NOT NULL;
 

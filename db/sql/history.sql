@@ -107,13 +107,37 @@ UPDATE ai_draft SET auto_send_action = coalesce(auto_send_action, $2),
        auto_send_confidence = coalesce(auto_send_confidence, $4), backfilled = true, updated_at = now()
 WHERE id = $1 AND (auto_send_action IS NULL OR auto_send_evaluated_at IS NULL);
 
--- name: record_backfill_call_if_undecided(draft_id, run_id, call_id, stage, attempt, model, effort, input_sha256, reserved_usd)
--- Written before the request is made. No row back: the draft was decided meanwhile, or another backfill asks.
-INSERT INTO model_call (id, run_id, draft_id, workspace_id, stage, iteration, attempt, model, effort, input_sha256,
-                        reserved_usd)
-SELECT $3, $2, d.id, d.workspace_id, $4, 0, $5, $6, $7, $8, $9 FROM ai_draft d
-WHERE d.id = $1 AND d.status = 'pending' AND d.auto_send_action IS NULL AND d.auto_send_evaluated_at IS NULL
-ON CONFLICT DO NOTHING RETURNING id;
+-- name: record_backfill_call_if_undecided(draft_id, run_id, call_id, stage, attempt, model, effort, input_sha256, worst_usd)
+-- Written before the request is made, with its worst case reserved where the workspace has a monthly limit. No row back:
+-- the draft was decided meanwhile; `id` null: over budget. A call that was made before raises.
+WITH call AS (
+    SELECT d.id AS draft_id, d.workspace_id, s.monthly_budget_usd AS limit_usd,
+           date_trunc('month', now() AT TIME ZONE 'UTC')::date AS month
+    FROM ai_draft d JOIN workspace_settings s ON s.workspace_id = d.workspace_id
+    WHERE d.id = $1 AND d.status = 'pending' AND d.auto_send_action IS NULL AND d.auto_send_evaluated_at IS NULL
+), reserved AS (
+    INSERT INTO workspace_budget AS b (workspace_id, month, spent_usd, reserved_usd)
+    SELECT call.workspace_id, call.month, before.spent_usd, before.held_usd + $9::numeric
+    FROM call CROSS JOIN LATERAL (
+        SELECT coalesce(sum(c.cost_usd) FILTER (WHERE c.held_usd IS NULL), 0) AS spent_usd,
+               coalesce(sum(c.held_usd), 0) AS held_usd
+        FROM model_call c
+        WHERE c.workspace_id = call.workspace_id AND c.started_at >= call.month::timestamp AT TIME ZONE 'UTC'
+          AND NOT EXISTS (SELECT 1 FROM workspace_budget e WHERE e.workspace_id = call.workspace_id
+                          AND e.month = call.month)) before
+    WHERE call.limit_usd IS NOT NULL AND before.spent_usd + before.held_usd + $9 <= call.limit_usd
+    ON CONFLICT (workspace_id, month) DO UPDATE SET reserved_usd = b.reserved_usd + $9
+    WHERE b.spent_usd + b.reserved_usd + $9 <= (SELECT limit_usd FROM call)
+    RETURNING b.month
+), recorded AS (
+    INSERT INTO model_call (id, run_id, draft_id, workspace_id, stage, iteration, attempt, model, effort, input_sha256,
+                            reserved_usd, held_usd)
+    SELECT $3, $2, call.draft_id, call.workspace_id, $4, 0, $5, $6, $7, $8, coalesce($9, 0),
+           CASE WHEN call.limit_usd IS NOT NULL THEN $9 END
+    FROM call WHERE call.limit_usd IS NULL OR EXISTS (SELECT 1 FROM reserved)
+    RETURNING id
+)
+SELECT (SELECT id FROM recorded) AS id FROM call;
 
 -- name: calls_so_far(run_id, stage)
 -- How often a stage was asked under this run's id.

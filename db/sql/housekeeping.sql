@@ -150,7 +150,8 @@ UPDATE followup_task SET lead_id = $3, reason = '' WHERE workspace_id = $1 AND l
 
 -- name: erase_bookings(workspace_id, lead_id, erased_id)
 -- A slot that is taken stays taken.
-UPDATE booking SET lead_id = $3 WHERE workspace_id = $1 AND lead_id = $2;
+UPDATE booking SET lead_id = $3, external_id = erased_id(workspace_id, external_id)
+WHERE workspace_id = $1 AND lead_id = $2;
 
 -- name: keep_suppression(workspace_id, lead_id, erased_id)
 -- Who opted out stays opted out, under the hashed id.

@@ -17,6 +17,7 @@ from app.erasure import Erased, LeadUnknown, Request, StillUnderWay, erase_lead
 from app.slack.client import SlackClient
 from app.stack.local import LocalStack
 from app.stack.postgres import _binary
+from db import sql
 from db.pool import Pool, create_pool, transaction
 from schemas.ids import draft_id, message_row_id, run_id
 from tests.cli.conftest import config_of
@@ -43,7 +44,7 @@ PERSONAL = {
     "delivery": "lead_id trigger_message_id thread_id recipient content provider_message_id",
     "review_action": "edited_text reject_reason",
     "meeting_overseer_decision": "reason",
-    "booking": "lead_id",
+    "booking": "lead_id external_id",
     "followup_task": "lead_id reason",
     "suppression": "lead_id",
     "outbox": "key value headers message_id conversation",
@@ -57,6 +58,8 @@ IMPERSONAL = {
     "availability_slot": "workspace_id source",
     "admin_audit": "*",
     "api_token": "*",
+    "web_session": "*",
+    "workspace_budget": "*",
     "kill_switch": "*",
     "process_heartbeat": "*",
     "ingest_watermark": "*",
@@ -74,8 +77,8 @@ IMPERSONAL = {
     " revision_outcome",
     "delivery": "workspace_id channel content_sha256 status reason lease_owner approved_by approved_via confirmed_by",
     "review_action": "workspace_id actor via action content_sha256 binding result",
-    "meeting_overseer_decision": "decision",
-    "booking": "workspace_id status source",
+    "meeting_overseer_decision": "decision outcome outcome_reason",
+    "booking": "workspace_id status source reason",
     "followup_task": "workspace_id outcome",
     "suppression": "workspace_id reason",
     "outbox": "topic workspace_id",
@@ -181,8 +184,9 @@ async def plant(pool: Pool) -> None:
         " RETURNING id", WS,
     )  # fmt: skip
     await pool.execute(
-        "INSERT INTO booking (id, workspace_id, lead_id, draft_id, slot_id, status) VALUES ($1, $2, $3, $4, $5,"
-        " 'confirmed')", uuid.uuid4(), WS, LEAD, DRAFT, slot,
+        "INSERT INTO booking (id, workspace_id, lead_id, slot_id, status, source, external_id, starts_at, ends_at)"
+        " VALUES ($1, $2, $3, $4, 'confirmed', 'outside', $5, now(), now() + interval '1 hour')",
+        uuid.uuid4(), WS, LEAD, slot, MARK,
     )  # fmt: skip
     await pool.execute(
         "INSERT INTO followup_task (id, workspace_id, lead_id, draft_id, outcome, reason)"
@@ -323,6 +327,17 @@ async def test_what_a_worker_still_writes_for_an_erased_run_is_refused(pool: Poo
             "INSERT INTO draft_pipeline_artifact (id, run_id, stage, iteration, prompt_key, input_sha256, model, payload,"
             " text) VALUES ($1, $2, 's', 0, '', repeat('0', 64), '', '{}', 'late')", uuid.uuid4(), RUN,
         )  # fmt: skip
+
+
+async def test_what_a_person_still_writes_about_an_erased_lead_is_not_kept(pool: Pool) -> None:
+    """A form that was open in Slack or in a browser: its decision is dropped, with its text."""
+    await erase(pool)
+    written = await sql.review.add_review_action.value(
+        pool, action_id=uuid.uuid4(), draft_id=DRAFT, workspace_id=WS, actor="U1", via="slack", action="edit",
+        content_sha256=None, edited_text=f"late {MARK}", reject_reason=None, binding={},
+    )  # fmt: skip
+    assert written is None
+    assert await pool.fetchval("SELECT count(*) FROM review_action WHERE edited_text IS NOT NULL") == 0
 
 
 async def test_a_replay_that_races_an_erasure_leaves_nothing(pool: Pool, database: Database) -> None:

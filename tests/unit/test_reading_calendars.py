@@ -30,9 +30,9 @@ def reader(days: int = 60, length: int | None = None, now: datetime = NOW) -> Re
     return Reader("free.ics", Span(now, now + timedelta(days=days)), BERLIN, cut)
 
 
-def read(content: bytes, **options: int) -> list[str]:
+def read(content: bytes, days: int = 60, length: int | None = None) -> list[str]:
     """Begin and end of each appointment, by the clock of Berlin."""
-    return [shown(span) for span in read_calendar(content, reader(**options))[0]]
+    return [shown(span) for span in read_calendar(content, reader(days, length))[0]]
 
 
 def shown(span: Span) -> str:
