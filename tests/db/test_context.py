@@ -46,8 +46,7 @@ class Place:
              "channel": "chat", "trigger_message_id": message, "draft_id": draft_id(WORKSPACE, message, "chat")}
         )  # fmt: skip
         rim = cast(
-            Rim,
-            SimpleNamespace(pool=self.pool, is_off=lambda switch: switch in off, context_built=lambda pack: None),
+            Rim, SimpleNamespace(pool=self.pool, is_off=lambda switch: switch in off, context_built=lambda pack: None)
         )
         snapshot, pack = await build_context(rim, facts, event)
         return RunState(snapshot=snapshot, pack=pack, text="Hi")
