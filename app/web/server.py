@@ -25,6 +25,7 @@ from app.web.exporting import exporting
 from app.web.headers import SecurityHeaders
 from app.web.identity import Seals
 from app.web.interactions import form_for, may_decide, read_click, record
+from app.web.lag_watch import LagWatch
 from app.web.limits import Limiter
 from app.web.oidc import Provider
 from app.web.page import Page
@@ -61,6 +62,7 @@ class Web:
         self.seals, self.limiter = Seals(config), Limiter()
         self.oidc = Provider(config) if config.oidc_issuer else None
         self.pages: list[Page] = [module.PAGE for module in PAGES]
+        self.lag = LagWatch(config, pool)
 
 
 def create_app(config: Config) -> FastAPI:
@@ -74,10 +76,12 @@ def create_app(config: Config) -> FastAPI:
             if await migrate.schema_number(connection) < migrate.latest():
                 raise StartError("the database's schema is too old: run migrate")
         web = app.state.web = Web(config, pool, metrics)
-        publishing = asyncio.create_task(web.relay.publish_forever())
+        tasks = [asyncio.create_task(web.relay.publish_forever()), asyncio.create_task(web.lag.run())]
         async with exporting(config, pool, metrics):
             yield
-        publishing.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await web.producer.stop()
         if web.slack is not None:
             await web.slack.close()

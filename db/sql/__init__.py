@@ -17,6 +17,7 @@ booking = Queries("booking")
 slot = Queries("slot")
 knowledge = Queries("knowledge")
 metrics = Queries("metrics")
+run_list = Queries("run_list")
 
 __all__ = [
     "Query",
@@ -33,6 +34,7 @@ __all__ = [
     "overview",
     "review",
     "run",
+    "run_list",
     "sign_in",
     "slot",
 ]
