@@ -19,7 +19,7 @@ from app.metrics.catalogue import WebMetrics
 from app.relay import Relay
 from app.slack.client import SlackClient
 from app.slack.signature import verify
-from app.web import errors, sign_in
+from app.web import bookings, errors, sign_in
 from app.web.access import public, refuse_unstated, require
 from app.web.exporting import exporting
 from app.web.headers import SecurityHeaders
@@ -40,7 +40,7 @@ from schemas.limits import REQUEST_BYTES_MAX, SLACK_REQUEST_BYTES_MAX
 log = structlog.get_logger()
 
 # Routes that are no page: one router each.
-ROUTERS: Final = (sign_in.router,)
+ROUTERS: Final = (sign_in.router, bookings.router)
 
 _CONNECTIONS = 8
 _DATABASE_S_MAX = 2.0

@@ -17,14 +17,20 @@ booking = Queries("booking")
 slot = Queries("slot")
 knowledge = Queries("knowledge")
 metrics = Queries("metrics")
+housekeeping = Queries("housekeeping")
+history = Queries("history")
+analytics = Queries("analytics")
 run_list = Queries("run_list")
 
 __all__ = [
     "Query",
     "admin",
+    "analytics",
     "booking",
     "delivery",
     "draft",
+    "history",
+    "housekeeping",
     "ingest",
     "knowledge",
     "metrics",

@@ -28,8 +28,7 @@ SELECT id, created_at FROM (
     UNION SELECT r.id, r.created_at, r.workspace_id
     FROM workspace w JOIN draft_pipeline_run r ON r.workspace_id = w.id AND r.trigger_message_id = $2
     UNION SELECT r.id, r.created_at, r.workspace_id
-    FROM workspace w JOIN message m ON m.workspace_id = w.id AND m.lead_id = $2
-    JOIN draft_pipeline_run r ON r.workspace_id = m.workspace_id AND r.trigger_message_id = m.message_id
+    FROM workspace w JOIN draft_pipeline_run r ON r.workspace_id = w.id AND r.lead_id = $2
 ) found
 WHERE ($1::text IS NULL OR workspace_id = $1)
       AND (created_at, id) < (coalesce($4, 'infinity'::timestamptz), $5::uuid)
