@@ -223,6 +223,8 @@ CREATE TABLE draft_pipeline_run (
 CREATE INDEX draft_pipeline_run_draft ON draft_pipeline_run (draft_id);
 CREATE INDEX draft_pipeline_run_recent ON draft_pipeline_run (workspace_id, created_at DESC);
 CREATE INDEX draft_pipeline_run_running ON draft_pipeline_run (workspace_id, lead_id) WHERE status = 'RUNNING';
+CREATE INDEX draft_pipeline_run_newest ON draft_pipeline_run (created_at, id);
+CREATE INDEX draft_pipeline_run_unsettled ON draft_pipeline_run (created_at, id) WHERE status IN ('RUNNING', 'FAILED');
 
 CREATE FUNCTION draft_pipeline_run_moves_forward() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -82,6 +82,9 @@ REQUESTS_PER_MINUTE_MAX: Final = 600
 MACHINE_REQUESTS_PER_MINUTE_MAX: Final = 60_000
 RATE_KEYS_MAX: Final = 10_000
 REASON_CHARS_MAX: Final = 500
+RUNS_SHOWN: Final = 50
+RUNS_LOOKED_AT_MAX: Final = 20_000
+RUNS_COUNTED_MAX: Final = 100_000
 
 # When the overview calls something wrong
 PAST_LEASE_S: Final = 60.0

@@ -22,6 +22,7 @@ history = Queries("history")
 analytics = Queries("analytics")
 ai_ops = Queries("ai_ops")
 control = Queries("control")
+run_list = Queries("run_list")
 
 __all__ = [
     "Query",
@@ -43,6 +44,7 @@ __all__ = [
     "overview",
     "review",
     "run",
+    "run_list",
     "sign_in",
     "slot",
 ]
