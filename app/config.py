@@ -45,6 +45,8 @@ _REMEDY: Final[dict[str, str]] = {
     "WEBHOOK_SINK_URL": "give an http:// or https:// address",
     "DRAFT_PIPELINE_RUN_RETENTION_DAYS": "give a whole number of days, 1 or more",
     "WORKER_HTTP_PORT": f"give a port, 0 to {PORT_MAX}",
+    "WEB_METRICS_PORT": f"give a port, 0 to {PORT_MAX}",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "give the http:// or https:// address of a collector (OTLP over HTTP)",
     "LOG_LEVEL": "use DEBUG, INFO, WARNING or ERROR",
     "KAFKA_SECURITY_PROTOCOL": "use PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
     "KAFKA_SASL_MECHANISM": "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
@@ -68,6 +70,7 @@ _SCHEMES: Final[dict[str, tuple[str, ...]]] = {
     "public_url": ("http", "https"),
     "webhook_sink_url": ("http", "https"),
     "oidc_issuer": ("http", "https"),
+    "otel_exporter_otlp_endpoint": ("http", "https"),
     "smtp_url": ("smtp", "smtps"),
 }
 
@@ -129,6 +132,8 @@ class Config(BaseSettings):
     webhook_sink_url: Stripped | None = None
     public_url: Stripped = "http://127.0.0.1:8080"
     worker_http_port: int | None = Field(default=None, ge=0, le=PORT_MAX)
+    web_metrics_port: int | None = Field(default=None, ge=0, le=PORT_MAX)
+    otel_exporter_otlp_endpoint: Stripped | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     trusted_proxies: Stripped = ""

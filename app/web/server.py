@@ -17,11 +17,13 @@ from app import __version__
 from app.config import Config
 from app.housekeeping import beat_forever
 from app.kafka.producer import RowProducer
+from app.metrics.catalogue import WebMetrics
 from app.relay import Relay
 from app.slack.client import SlackClient
 from app.slack.signature import verify
-from app.web import errors, sign_in
+from app.web import bookings, errors, sign_in
 from app.web.access import public, refuse_unstated, require
+from app.web.exporting import exporting
 from app.web.headers import SecurityHeaders
 from app.web.identity import Seals
 from app.web.interactions import form_for, may_decide, read_click, record
@@ -31,6 +33,7 @@ from app.web.oidc import Provider
 from app.web.page import Page
 from app.web.pages import PAGES, control_workspace
 from app.web.rendering import STATIC
+from app.web.timing import Timing
 from app.wiring import process_id, switched_off
 from db import migrate, sql
 from db.pool import Pool, create_pool
@@ -39,7 +42,7 @@ from schemas.limits import REQUEST_BYTES_MAX, SLACK_REQUEST_BYTES_MAX
 log = structlog.get_logger()
 
 # Routes that are no page: one router each.
-ROUTERS: Final = (sign_in.router, control_workspace.router)
+ROUTERS: Final = (sign_in.router, bookings.router, control_workspace.router)
 
 _CONNECTIONS = 8
 _DATABASE_S_MAX = 2.0
@@ -52,10 +55,10 @@ class StartError(Exception):
 class Web:
     """What the routes share."""
 
-    def __init__(self, config: Config, pool: Pool) -> None:
+    def __init__(self, config: Config, pool: Pool, metrics: WebMetrics) -> None:
         self.config, self.pool = config, pool
         self.producer = RowProducer(config)
-        self.relay = Relay(pool, self.producer)
+        self.relay = Relay(pool, self.producer, metrics)
         self.slack = SlackClient(config) if config.slack_bot_token else None
         self.process_id = process_id(config.model_copy(update={"worker_id": None}))  # that name is a worker's
         self.seals, self.limiter = Seals(config), Limiter()
@@ -91,6 +94,7 @@ class Web:
 
 def create_app(config: Config) -> FastAPI:
     """The application; it opens its connections when it starts."""
+    metrics = WebMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -98,8 +102,8 @@ def create_app(config: Config) -> FastAPI:
         async with pool.acquire() as connection:
             if await migrate.schema_number(connection) < migrate.latest():
                 raise StartError("the database's schema is too old: run migrate")
-        app.state.web = Web(config, pool)
-        async with app.state.web.running():
+        app.state.web = Web(config, pool, metrics)
+        async with app.state.web.running(), exporting(config, pool, metrics):
             yield
         await pool.close()
 
@@ -112,6 +116,7 @@ def create_app(config: Config) -> FastAPI:
         openapi_url=None,
         max_body_size=REQUEST_BYTES_MAX,
     )
+    app.add_middleware(Timing, metrics=metrics)
     app.add_middleware(SecurityHeaders, secure=config.public_url.startswith("https://"))
     errors.add_handlers(app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

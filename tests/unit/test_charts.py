@@ -88,7 +88,7 @@ def test_no_data_is_a_dash_and_not_zero() -> None:
         words.ident,
         words.word,
     ):
-        assert "–" in write(None)  # type: ignore[operator]
+        assert "–" in write(None)
     assert words.count(0) == "0"
 
 
