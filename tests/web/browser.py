@@ -69,6 +69,8 @@ class Tab:
                     self.complaints.append(params["entry"]["text"])
                 case "Runtime.exceptionThrown":
                     self.complaints.append(str(params["exceptionDetails"].get("text")))
+                case _:
+                    pass
 
     async def show(self, address: str, size: tuple[int, int] = LAPTOP, dark: bool = False) -> None:
         """Load a page at this size and in this colour scheme."""
