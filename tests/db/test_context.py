@@ -46,7 +46,9 @@ class Place:
             {"event_id": self.want.run, "occurred_at": datetime.now(UTC), "workspace_id": WORKSPACE, "lead_id": "ann",
              "channel": "chat", "trigger_message_id": message, "draft_id": draft_id(WORKSPACE, message, "chat")}
         )  # fmt: skip
-        rim = cast(Rim, SimpleNamespace(pool=self.pool, is_off=off.__contains__, context_built=lambda pack: None))
+        rim = cast(
+            Rim, SimpleNamespace(pool=self.pool, is_off=lambda switch: switch in off, context_built=lambda pack: None)
+        )
         snapshot, pack = await build_context(rim, facts, event)
         return RunState(snapshot=snapshot, pack=pack, text="Hi")
 

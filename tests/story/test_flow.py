@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import email
 import email.policy
 import json
@@ -14,7 +13,7 @@ from typing import Any
 from db import sql
 from db.pool import transaction
 from tests.story.audit import audit, only
-from tests.story.evidence import Evidence
+from tests.story.evidence import Evidence, plain_text
 from tests.story.harness import Pipeline
 from tests.story.rows import Row, Workspace, conversations, planted, real_rows, row
 
@@ -94,7 +93,7 @@ async def test_a_mail_is_answered_in_its_thread_byte_for_byte(flow: Pipeline) ->
     files = [f for f in (flow.stack.dir / "mailbox").glob("*.eml") if str(draft["id"]).encode() in f.read_bytes()]
     assert len(files) == 1
     mail = email.message_from_bytes(files[0].read_bytes(), policy=email.policy.default)
-    assert base64.b64decode(str(mail.get_payload())) == draft["content"].encode()
+    assert plain_text(mail) == draft["content"]
     assert (mail["To"], mail["From"]) == ("ann@example.net", "ws-mail@example.com")
     assert (mail["In-Reply-To"], mail["Auto-Submitted"]) == ("<first@example.net>", "auto-replied")
     assert mail["References"].split() == ["<zero@example.net>", "<first@example.net>"]
