@@ -16,7 +16,7 @@ WIDTH: Final = 640
 HEIGHT: Final = 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 22
 _TICKS: Final = 4
-_STYLES: Final = 4
+_STYLES: Final = 5
 _STEPS: Final = (1, 2, 2.5, 5, 10)
 _DAY: Final = timedelta(days=1)
 _LABELS: Final = 6

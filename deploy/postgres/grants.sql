@@ -27,7 +27,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON web_session TO draft_pipeline_web;
 -- The flow. Nobody deletes but what waits (a request that a newer message replaces) and holds of meetings: the rest is
 -- the owner's, for erasure, and of `web`, for retention.
 GRANT SELECT, INSERT, UPDATE ON lead, message, draft_pipeline_run, ai_draft, draft_claim, delivery, review_request,
-    meeting_overseer_decision, followup_task, suppression, ingest_watermark, model_call
+    meeting_overseer_decision, followup_task, suppression, ingest_watermark, model_call, workspace_budget
     TO draft_pipeline_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox, booking TO draft_pipeline_worker;
 GRANT SELECT, INSERT ON draft_run_context, draft_pipeline_artifact TO draft_pipeline_worker;
