@@ -160,7 +160,7 @@ async def test_an_export_that_was_interrupted_and_resumed_equals_one_in_a_single
     steps = await run_export(flow, tmp_path / "once")
     whole = files(tmp_path / "once")
     assert len([name for name in whole if name.endswith(".parquet")]) >= 3 + 10
-    for stop_after in (1, 7, 25, steps - 15, steps - 1):
+    for stop_after in (7, 38, steps - 8):
         await run_export(flow, tmp_path / f"stopped{stop_after}", stop_after)
         await run_export(flow, tmp_path / f"stopped{stop_after}")
         assert files(tmp_path / f"stopped{stop_after}") == whole, stop_after
