@@ -61,6 +61,8 @@ IMPERSONAL = {
     "web_session": "*",
     "workspace_budget": "*",
     "kill_switch": "*",
+    "restore_quarantine": "*",
+    "send_pace": "*",
     "process_heartbeat": "*",
     "ingest_watermark": "*",
     "schema_migration": "*",
