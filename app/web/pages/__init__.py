@@ -5,11 +5,12 @@ A page module has `PAGE`, what the navigation needs, and `router`, whose depende
 
 from typing import Final
 
-from app.web.pages import ai_ops, control, overview, runs
+from app.web.pages import ai_ops, control, overview, quality, runs
 
 PAGES: Final = (
     overview,
     runs,
     ai_ops,
+    quality,
     control,
 )
