@@ -10,7 +10,7 @@ from agents.hard_blocks import check_text, may_pass, pack_texts
 from agents.holding import person_obstacle
 from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
-from agents.rim import OutboxRow, Rim
+from agents.rim import OutboxRow, Rim, Writer
 from agents.starting import state_of
 from agents.strangers import other_leads_in
 from db import sql
@@ -55,11 +55,13 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> tuple[li
     draft = await sql.draft.lock_draft.one(connection, draft_id=action["draft_id"])
     now = await sql.delivery.send_standing.one(connection, draft_id=draft["id"])
     if action["action"] == "confirm_resend":
-        return await _resend(connection, action, draft)
+        return await _resend(connection, action, draft, now)
     if draft["auto_send_action"] == Action.NONE:
         return [], None, "refused_not_approvable"
     if draft["status"] not in _DECIDABLE:
         return [], None, f"refused_draft_{draft['status']}"
+    if draft["status"] == DraftStatus.SCHEDULED and draft["auto_send_action"] == Action.SEND_IMMEDIATE:
+        return [], None, "refused_already_approved"
     if action["action"] == "reject":
         rows = await _decided(
             connection, draft, action, DraftStatus.REJECTED, OutcomeStatus.REJECTED, Action.NONE, "rejected"
@@ -161,12 +163,17 @@ async def _insert_delivery(
 
 
 async def _resend(
-    connection: Connection, action: asyncpg.Record, draft: asyncpg.Record
+    connection: Connection, action: asyncpg.Record, draft: asyncpg.Record, now: asyncpg.Record
 ) -> tuple[list[OutboxRow], uuid.UUID | None, str]:
-    """A person confirmed a second send of a draft that may have been sent."""
+    """A person confirmed a second send of a draft that may have been sent, as they were shown it."""
     if draft["status"] != DraftStatus.UNKNOWN:
         return [], None, f"refused_draft_{draft['status']}"
-    delivery = await _insert_delivery(connection, action, draft, draft["content"], edited=False)
+    if (changed := _changed(action, draft, now)) is not None:
+        return [], None, f"refused_{changed}"
+    edited = bool(await sql.delivery.text_was_edited.value(connection, draft_id=draft["id"]))
+    delivery = await _insert_delivery(connection, action, draft, draft["content"], edited=edited)
+    if delivery is None:
+        return [], None, "refused_delivery_exists"
     rows = await _decided(
         connection,
         draft,
@@ -215,7 +222,7 @@ def _edit_distance(before: str, after: str) -> int:
     return previous[-1]
 
 
-async def expire_reviews(rim: Rim, limit: int) -> int:
+async def expire_reviews(rim: Writer, limit: int) -> int:
     """Requests nobody answered in time: the draft is expired and stays in the queue as such; returns how many."""
     async with transaction(rim.pool) as connection:
         rows: list[OutboxRow] = []

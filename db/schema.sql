@@ -366,15 +366,16 @@ CREATE INDEX ai_draft_recent ON ai_draft (workspace_id, created_at DESC);
 CREATE INDEX ai_draft_run ON ai_draft (run_id);
 CREATE INDEX ai_draft_unknown ON ai_draft (workspace_id) WHERE status = 'unknown';
 
--- A sent draft stays sent, whatever a retry or a backfill thinks.
+-- A sent draft stays sent, and its action one that sends, whatever a retry or a backfill thinks.
 CREATE FUNCTION ai_draft_never_downgraded() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF OLD.status = 'sent' AND NEW.status <> 'sent' THEN
+    IF OLD.status = 'sent' AND (NEW.status <> 'sent' OR (OLD.auto_send_action IN ('send_immediate', 'send_delayed')
+       AND coalesce(NEW.auto_send_action, '') NOT IN ('send_immediate', 'send_delayed'))) THEN
         RAISE EXCEPTION 'draft is sent' USING ERRCODE = 'check_violation', CONSTRAINT = 'draft_sent_stays_sent';
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER ai_draft_never_downgraded BEFORE UPDATE OF status ON ai_draft
+CREATE TRIGGER ai_draft_never_downgraded BEFORE UPDATE OF status, auto_send_action ON ai_draft
     FOR EACH ROW EXECUTE FUNCTION ai_draft_never_downgraded();
 
 CREATE TABLE draft_claim (
@@ -391,6 +392,8 @@ CREATE TABLE draft_claim (
 );
 CREATE INDEX draft_claim_open ON draft_claim (lease_until) WHERE settled_at IS NULL;
 
+-- `claim_seq` orders the reply among the lead's messages (as `message.ingest_seq`, taken under the lead's row lock).
+-- `claim_to_call_ms`: from the check of everything that could stand against a send to the provider call.
 CREATE TABLE delivery (
     id                   uuid PRIMARY KEY,
     draft_id             uuid NOT NULL REFERENCES ai_draft ON DELETE CASCADE,
@@ -421,6 +424,8 @@ CREATE TABLE delivery (
     edited               boolean NOT NULL DEFAULT false,
     confirmed_by         text,
     created_at           timestamptz NOT NULL DEFAULT now(),
+    claim_seq            bigint,
+    claim_to_call_ms     integer,
     CHECK ((status IN ('sent', 'refused', 'unknown', 'cancelled')) = (finished_at IS NOT NULL)),
     CHECK (automatic OR approved_by IS NOT NULL)
 );
@@ -429,8 +434,22 @@ CREATE UNIQUE INDEX delivery_one_per_draft ON delivery (draft_id)
     WHERE confirmed_by IS NULL AND status NOT IN ('refused', 'cancelled');
 CREATE UNIQUE INDEX delivery_one_automatic_reply ON delivery (workspace_id, trigger_message_id, channel)
     WHERE automatic AND status NOT IN ('refused', 'cancelled');
-CREATE INDEX delivery_open ON delivery (scheduled_for) WHERE status IN ('scheduled', 'claimed');
+CREATE INDEX delivery_due ON delivery ((coalesce(retry_at, scheduled_for))) WHERE status IN ('scheduled', 'claimed');
 CREATE INDEX delivery_lead ON delivery (workspace_id, lead_id, created_at DESC);
+
+-- When the next send of a workspace with `sends_per_s_max` may be made; others have no row.
+CREATE TABLE send_pace (
+    workspace_id  text PRIMARY KEY REFERENCES workspace ON DELETE CASCADE,
+    next_at       timestamptz NOT NULL
+);
+
+-- Commits were lost: nobody knows what was sent for messages received before `until`, so people decide on them.
+CREATE TABLE restore_quarantine (
+    until       timestamptz PRIMARY KEY,
+    actor       text NOT NULL,
+    reason      text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
 
 CREATE TABLE review_request (
     id              uuid PRIMARY KEY,
@@ -700,6 +719,17 @@ CREATE TRIGGER review_action_append_only
     ON review_action FOR EACH ROW EXECUTE FUNCTION append_only();
 CREATE TRIGGER confidence_policy_revision_append_only BEFORE UPDATE ON confidence_policy_revision
     FOR EACH ROW EXECUTE FUNCTION append_only();
+
+-- What people filter and count by. `ai_sent`: an outbound message of ours, in the mode in which the policy may send.
+-- `ai_review`: the policy asked a person, and nobody has decided. `revised_then_sent`: the text sent was a revised one.
+CREATE VIEW draft_fate AS
+SELECT draft_id, workspace_id, created_at, ai_sent, ai_review, ai_sent AND revised AS revised_then_sent
+FROM (SELECT d.id AS draft_id, d.workspace_id, d.created_at, d.auto_send_revision_applied AS revised,
+             EXISTS (SELECT 1 FROM message m WHERE m.draft_id = d.id AND m.direction = 'outbound' AND m.sent_by = 'ai'
+                     AND m.source = 'draft-pipeline' AND m.mode = 'AI_AUTO_SEND') AS ai_sent,
+             d.mode = 'AI_AUTO_SEND' AND d.auto_send_action = 'needs_review'
+                 AND d.status IN ('pending', 'unknown', 'expired') AS ai_review
+      FROM ai_draft d) fate;
 
 CREATE SCHEMA analytics;
 

@@ -121,7 +121,9 @@ OVERVIEW: Final[dict[str, tuple[Panel, ...]]] = {
             text="Never above 1.",
             runbook="revision-calls-and-outcomes",
         ),
-        Panel("Hard blocks", ((f"sum by (rule) (rate(draft_pipeline_hard_blocks_total[{_RATE}]))", "{{rule}}"),), "ops"),
+        Panel(
+            "Hard blocks", ((f"sum by (rule) (rate(draft_pipeline_hard_blocks_total[{_RATE}]))", "{{rule}}"),), "ops"
+        ),
         Panel(
             "Context bundles",
             ((f"sum by (result) (rate(draft_pipeline_context_packs_total[{_RATE}]))", "{{result}}"),),

@@ -17,6 +17,8 @@ WORDS: Final[dict[str, str]] = {
     "budget_unavailable": "Nobody could tell what is left of the budget for this month.",
     "auto_send_disabled": "Automatic sending is switched off.",
     "switched_off": "Automatic sending is switched off.",
+    "quarantined": "The database was restored: it may have been answered before.",
+    "undone": "Somebody stopped the scheduled send.",
     "newer_elsewhere": "The lead wrote in another conversation meanwhile.",
     "too_old": "The message is older than the workspace's limit.",
     "attachments": "The message has attachments.",

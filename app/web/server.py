@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+import asyncpg
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -14,14 +15,16 @@ from starlette.staticfiles import StaticFiles
 from agents.persist import TRANSIENT
 from app import __version__
 from app.config import Config
+from app.housekeeping import beat_forever
 from app.kafka.producer import RowProducer
 from app.metrics.catalogue import WebMetrics
+from app.metrics.kinds import CONTENT_TYPE
 from app.relay import Relay
 from app.slack.client import SlackClient
 from app.slack.signature import verify
-from app.web import bookings, errors, sign_in
-from app.web.access import public, refuse_unstated, require
-from app.web.exporting import exporting
+from app.web import bookings, errors, provisioning, scheduled, sign_in
+from app.web.access import public, refuse_unstated, require, require_bearer
+from app.web.exporting import exporting, tell
 from app.web.headers import SecurityHeaders
 from app.web.identity import Seals
 from app.web.interactions import form_for, may_decide, read_click, record
@@ -29,18 +32,25 @@ from app.web.lag_watch import LagWatch
 from app.web.limits import Limiter
 from app.web.oidc import Provider
 from app.web.page import Page
-from app.web.pages import PAGES
+from app.web.pages import PAGES, control_workspace
 from app.web.rendering import STATIC
 from app.web.timing import Timing
-from app.wiring import process_id
-from db import migrate
+from app.wiring import process_id, switched_off
+from db import migrate, sql
 from db.pool import Pool, create_pool
+from schemas.codes import Role
 from schemas.limits import REQUEST_BYTES_MAX, SLACK_REQUEST_BYTES_MAX
 
 log = structlog.get_logger()
 
 # Routes that are no page: one router each.
-ROUTERS: Final = (sign_in.router, bookings.router)
+ROUTERS: Final = (
+    sign_in.router,
+    bookings.router,
+    control_workspace.router,
+    scheduled.router,
+    provisioning.router,
+)
 
 _CONNECTIONS = 8
 _DATABASE_S_MAX = 2.0
@@ -56,13 +66,43 @@ class Web:
     def __init__(self, config: Config, pool: Pool, metrics: WebMetrics) -> None:
         self.config, self.pool = config, pool
         self.producer = RowProducer(config)
-        self.relay = Relay(pool, self.producer, metrics)
+        self.metrics, self.relay = metrics, Relay(pool, self.producer, metrics)
         self.slack = SlackClient(config) if config.slack_bot_token else None
         self.process_id = process_id(config.model_copy(update={"worker_id": None}))  # that name is a worker's
         self.seals, self.limiter = Seals(config), Limiter()
         self.oidc = Provider(config) if config.oidc_issuer else None
+        self.switched_off = switched_off(config)
         self.pages: list[Page] = [module.PAGE for module in PAGES]
         self.lag = LagWatch(config, pool)
+
+    def figures(self) -> dict[str, Any]:
+        """What the heartbeat tells."""
+        return {"variables": list(self.config.set_variables())}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """What goes on beside the requests; ended orderly."""
+        tasks = [
+            asyncio.create_task(self.relay.publish_forever()),
+            asyncio.create_task(self.lag.run()),
+            asyncio.create_task(beat_forever(self, "web", self.figures)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with suppress(*TRANSIENT, asyncpg.PostgresError):
+                await sql.run.forget_process.run(self.pool, process_id=self.process_id)
+            await self.producer.stop()
+            if self.slack is not None:
+                await self.slack.close()
+
+    @property
+    def publisher(self) -> Relay:
+        """Under the name that agents know."""
+        return self.relay
 
 
 def create_app(config: Config) -> FastAPI:
@@ -76,15 +116,8 @@ def create_app(config: Config) -> FastAPI:
             if await migrate.schema_number(connection) < migrate.latest():
                 raise StartError("the database's schema is too old: run migrate")
         web = app.state.web = Web(config, pool, metrics)
-        tasks = [asyncio.create_task(web.relay.publish_forever()), asyncio.create_task(web.lag.run())]
-        async with exporting(config, pool, metrics):
+        async with web.running(), exporting(config, pool, web.lag, metrics):
             yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await web.producer.stop()
-        if web.slack is not None:
-            await web.slack.close()
         await pool.close()
 
     app = FastAPI(
@@ -135,6 +168,13 @@ async def ready(request: Request, response: Response) -> dict[str, Any]:
         reasons.append("database_away")
     response.status_code = 503 if reasons else 200
     return {"ok": not reasons, "reasons": reasons}
+
+
+@probes.get("/metrics", dependencies=[require_bearer(Role.OPS, Role.SUPER_ADMIN)])
+async def metrics_of_all(request: Request) -> Response:
+    """In Prometheus' text format; for scrapers without a token there is WEB_METRICS_PORT."""
+    web: Web = request.app.state.web
+    return Response(tell(web.metrics), headers={"Content-Type": CONTENT_TYPE})
 
 
 @probes.post("/webhooks/slack/interactions", dependencies=[public("Slack signs its requests")])

@@ -113,6 +113,11 @@ def spaced(value: str) -> Markup:
     return Markup("_<wbr>").join(escape(part) for part in value.split("_"))
 
 
+def heading(anchor: str) -> str:
+    """A heading of the runbook from its anchor: `agent-paused` is "Agent paused"."""
+    return anchor.replace("-", " ").capitalize()
+
+
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "count": count,
     "decimal": decimal,
@@ -127,4 +132,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "word": word,
     "state": state,
     "spaced": spaced,
+    "heading": heading,
 }

@@ -20,13 +20,17 @@ metrics = Queries("metrics")
 housekeeping = Queries("housekeeping")
 history = Queries("history")
 analytics = Queries("analytics")
+ai_ops = Queries("ai_ops")
+control = Queries("control")
 run_list = Queries("run_list")
 
 __all__ = [
     "Query",
     "admin",
+    "ai_ops",
     "analytics",
     "booking",
+    "control",
     "delivery",
     "draft",
     "history",

@@ -9,12 +9,21 @@ import asyncpg
 import pytest
 
 from app.stack.local import LocalStack
-from db import migrate
+from db import migrate, sql
 from db.pool import connect
 from tests.conftest import administer
 from tests.roles import DEPLOY, grant, make_roles
 
 NAME = "roles"
+ROOT = DEPLOY.parent.parent
+# Modules by whose process runs them; agents that `web` calls, too; and the commands that are the owner's.
+MODULES = {
+    "worker": ("agents/", "app/worker", "app/relay", "app/deliveries", "app/housekeeping", "app/leases", "app/ingest",
+               "app/kafka/", "app/slack/posting"),
+    "web": ("app/web/", "app/cli/", "app/metrics/", "app/relay", "app/control/", "agents/outside_bookings",
+            "agents/requesting", "agents/outcomes"),
+}  # fmt: skip
+OWNERS = {"agents/backfill.py", "app/cli/migrating.py"}
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +68,36 @@ async def test_every_table_is_named_in_the_grants(urls: dict[str, str]) -> None:
     rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     await connection.close()
     assert {row["tablename"] for row in rows} - granted == set()
+
+
+def used_by(role: str) -> set[str]:
+    """`file.query` of every statement that the modules of this role's process name."""
+    found = set()
+    for path in (path for folder in ("agents", "app") for path in (ROOT / folder).rglob("*.py")):
+        where = str(path.relative_to(ROOT))
+        if any(where.startswith(start) for start in MODULES[role]) and where not in OWNERS:
+            found |= set(re.findall(r"\bsql\.(\w+\.\w+)\.(?:run|row|one|rows|value)\b", path.read_text("utf-8")))
+    return found
+
+
+@pytest.mark.parametrize("name", ["worker", "web"])
+async def test_a_role_may_run_every_statement_of_its_process(urls: dict[str, str], name: str) -> None:
+    """Postgres looks at rights before it looks at rows, so planning each statement as the role is enough."""
+    connection = await connect(urls[name])
+    wanted, failed = used_by(name), []
+    for each in sorted(wanted):
+        file, _, query = each.partition(".")
+        statement = getattr(getattr(sql, file), query)
+        await connection.execute(f"PREPARE tried AS {statement.text}")
+        nothing = f"({', '.join(['NULL'] * len(statement.arguments))})" if statement.arguments else ""
+        try:
+            await connection.execute(f"EXPLAIN EXECUTE tried{nothing}")
+        except asyncpg.InsufficientPrivilegeError as error:
+            failed.append(f"{each}: {error}")
+        await connection.execute("DEALLOCATE tried")
+    await connection.close()
+    assert len(wanted) > 40
+    assert failed == []
 
 
 async def test_the_owner_owns_everything(urls: dict[str, str]) -> None:
