@@ -53,7 +53,7 @@ async def many(site: Site) -> AsyncIterator[None]:
 
 async def _list(site: Site, role: Role = Role.SUPER_ADMIN, path: str = "/api/runs", **filters: Any) -> dict[str, Any]:
     async with site.program(role, bound_to(role)) as client:
-        answer = await client.get(path, params=filters)
+        answer = await client.get(path, params=filters or None)
     assert answer.status_code == 200, answer.text
     told: dict[str, Any] = answer.json()
     return told
