@@ -17,6 +17,8 @@ from tests.web.browser import LAPTOP, PHONE, Tab, chromium
 from tests.web.conftest import Site, soon
 from tests.web.seeding import OWN
 
+pytestmark = pytest.mark.browser
+
 EXTRA = (
     f"/control/workspaces/{OWN}",
     "/control/switches/AUTO_SEND_DISABLED",

@@ -5,7 +5,7 @@ A page module has `PAGE`, what the navigation needs, and `router`, whose depende
 
 from typing import Final
 
-from app.web.pages import ai_ops, control, dead_letters, lag, overview, runs
+from app.web.pages import ai_ops, control, dead_letters, lag, overview, quality, runs
 
 PAGES: Final = (
     overview,
@@ -13,5 +13,6 @@ PAGES: Final = (
     runs,
     dead_letters,
     ai_ops,
+    quality,
     control,
 )
