@@ -23,6 +23,11 @@ EXTRA = (
     f"/control/workspaces/{OWN}",
     "/control/switches/AUTO_SEND_DISABLED",
     f"/control/canary?workspace={OWN}",
+    "/runs/{run_id}",
+    "/runs?id=nobody",
+    "/lag?topic=inbound-message",
+    "/dead-letters/{letter}",
+    "/dead-letters/retry?reason=invalid_field",
     "/no-such-page",
 )
 PATHS = [*(module.PAGE.path for module in PAGES), *EXTRA]
@@ -52,12 +57,12 @@ async def tab(site: Site, served: str, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_page_loads_without_a_complaint_and_fits_a_phone(tab: Tab, served: str, path: str) -> None:
+async def test_a_page_loads_without_a_complaint_and_fits_a_phone(tab: Tab, served: str, site: Site, path: str) -> None:
     """No error, no violated policy, no request elsewhere; at phone width nothing but a table scrolls sideways."""
     for size, dark in ((LAPTOP, False), (LAPTOP, True), (PHONE, False)):
         tab.asked.clear()
         tab.complaints.clear()
-        await tab.show(served + path, size, dark)
+        await tab.show(served + path.format(**vars(site.seeded[OWN])), size, dark)
         assert not [said for said in tab.complaints if "404" not in said]
         assert {re.sub(r"(http://[^/]+).*", r"\1", address) for address in tab.asked} == {served}
         assert await tab.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), size
