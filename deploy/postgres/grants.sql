@@ -52,5 +52,5 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON outbox TO draft_pipeline_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON process_heartbeat TO draft_pipeline_worker, draft_pipeline_web;
 
 -- Analysts: views, which hold no text. Views read with their owner's rights.
-GRANT USAGE ON SCHEMA analytics TO draft_pipeline_analyst;
-GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO draft_pipeline_analyst;
+GRANT USAGE ON SCHEMA analytics TO draft_pipeline_analyst, draft_pipeline_web;
+GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO draft_pipeline_analyst, draft_pipeline_web;

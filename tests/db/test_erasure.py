@@ -63,8 +63,6 @@ IMPERSONAL = {
     "send_pace": "*",
     "restore_quarantine": "*",
     "kill_switch": "*",
-    "restore_quarantine": "*",
-    "send_pace": "*",
     "process_heartbeat": "*",
     "ingest_watermark": "*",
     "schema_migration": "*",
