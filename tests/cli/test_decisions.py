@@ -162,7 +162,7 @@ async def test_the_narrowest_policy_counts(connection: asyncpg.Connection, cli: 
                 for name in ("None", "c", "other")]  # fmt: skip
         return [row["auto_send_threshold"] for row in rows]
 
-    scopes = ([], ["--workspace", "ws-1"], ["--workspace", "ws-1", "--campaign", "c"])
+    scopes: tuple[list[str], ...] = ([], ["--workspace", "ws-1"], ["--workspace", "ws-1", "--campaign", "c"])
     for threshold, scope in zip(("0.5", "0.6", "0.7"), scopes, strict=True):
         await cli("policy", "apply", *scope, "--threshold", threshold, "--reason", "r")
     assert await thresholds() == [0.6, 0.7, 0.6]
