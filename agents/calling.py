@@ -13,11 +13,12 @@ from typing import Any, Final, NoReturn
 
 import asyncpg
 
+from agents.booking import Wish
 from agents.budgeting import choices, model_columns, record_within_budget, settle_reservations
 from agents.errors import UnusableAnswer
 from agents.hard_blocks import ContextClaims
 from agents.ports import Answered, CallIdentity, Failed, ModelResult, Refused, Unusable, Usage
-from agents.prompting import ask_sha256
+from agents.prompting import ask_sha256, bundle_figures
 from agents.rim import Interrupted, Lease, Rim
 from agents.stages import DRAFT_ORDER, STAGES, next_draft_stage
 from agents.state import Ask, RunState
@@ -94,7 +95,10 @@ def next_call(state: RunState, done: frozenset[Stage], known_models: frozenset[s
 
 @dataclass
 class ActiveRun:
-    """A run in the hands of this task. `state` is what the recorded answers fold to; `next_call` is recorded."""
+    """A run in the hands of this task. `state` is what the recorded answers fold to; `next_call` is recorded.
+
+    `wish` is the slot that the lead accepted, once that was looked at; `held` whether it is this draft's.
+    """
 
     rim: Rim
     lease: Lease
@@ -110,6 +114,8 @@ class ActiveRun:
     last_call: uuid.UUID | None = None
     claims: ContextClaims | None = None
     source: str = "pipeline"
+    wish: Wish | None = None
+    held: bool = False
 
     @property
     def run_id(self) -> uuid.UUID:
@@ -336,7 +342,7 @@ def _metadata(run: ActiveRun, written: NextCall, usage: Usage) -> dict[str, Any]
         "attempt": run.attempts[(written.ask.stage.value, written.ask.iteration)],
         "cached_tokens": usage.cached_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
-        "bundle_enabled": run.state.snapshot.bundle_enabled,
+        **bundle_figures(run.state, written.ask.stage),
         "coerced": len(written.choice.coerced),
     }
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -11,7 +11,8 @@ from agents.budgeting import OverBudget, settle_reservations
 from agents.calling import ActiveRun, StageFailed, ask_stage, choice_for, give_up_next_call
 from agents.ending import count_superseded, end_run
 from agents.fates import DONE, Dropped, Fate, Retry
-from agents.hard_blocks import ContextClaims, HardBlock, check_text, codes, pack_texts
+from agents.hard_blocks import ContextClaims, HardBlock, already_booked, check_text, codes, pack_texts
+from agents.holding import hold_slot, record_meeting, slot_is_taken
 from agents.outcomes import envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.resuming import active_run
@@ -22,8 +23,10 @@ from agents.strangers import other_leads_in
 from db import sql
 from schemas.codes import Gate, Phase, RunStatus, Stage
 from schemas.events import DraftEvaluated, DraftRequested
-from schemas.ids import derive, event_id, source_of
+from schemas.ids import event_id, source_of
 from schemas.limits import LEASE_S
+
+_AFTER_EXTRACT: Final = frozenset({Stage.MEETING_GATE, Stage.EVALUATION})
 
 
 async def handle(event: DraftRequested, rim: Rim) -> Fate:
@@ -55,6 +58,8 @@ async def leased_elsewhere(rim: Rim, run_id: Any, phase: Phase) -> Fate:
 
 async def _start(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> Fate:
     """The run of a request that has none, unless a newer message of the conversation makes it pointless."""
+    if await _had_a_run(event, facts, rim):
+        return Dropped("run_pruned")
     if facts["disposition"] not in (Gate.WAITING, Gate.RUN) or facts["newer_inbound"]:
         await sql.run.settle_request.run(
             rim.pool,
@@ -79,6 +84,13 @@ async def _start(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> Fate
         return await _to_the_end(run)
 
 
+async def _had_a_run(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> bool:
+    """A replayed request whose run retention has deleted: it was drafted and decided, nothing is asked again."""
+    if event.retry_of is None:
+        return bool(facts["disposition"] == Gate.RUN)
+    return await sql.run.run_standing.row(rim.pool, run_id=event.retry_of) is None
+
+
 async def _work(run_id: Any, epoch: int, rim: Rim) -> Fate:
     """Take over a run where it stands."""
     async with rim.leases.holding(run_id, epoch) as lease:
@@ -87,8 +99,8 @@ async def _work(run_id: Any, epoch: int, rim: Rim) -> Fate:
 
 async def _to_the_end(run: ActiveRun) -> Fate:
     try:
-        skipped = await _ask_all(run)
-        await _record_evaluation(run, skipped)
+        await _ask_all(run)
+        await _record_evaluation(run)
     except Interrupted as interrupted:
         if interrupted.reason != "superseded":
             return Retry(0.1, interrupted.reason)
@@ -109,12 +121,15 @@ async def _end(run: ActiveRun, status: RunStatus, reason: str) -> None:
     await settle_reservations(run)
 
 
-async def _ask_all(run: ActiveRun) -> frozenset[Stage]:
-    """Ask every stage that has no recorded answer; returns those that were skipped because they may fail."""
+async def _ask_all(run: ActiveRun) -> None:
+    """Ask every stage that has no recorded answer; those that may fail are skipped then. What the lead accepted is held
+    as soon as the overseer has read it."""
     done = frozenset(Stage(stage) for stage, iteration in run.recorded if iteration == 0 and stage in set(Stage))
     skipped: frozenset[Stage] = frozenset()
     while (stage := next_draft_stage(run.state, done | skipped)) is not None:
         run.lease.check()
+        if stage in _AFTER_EXTRACT:
+            await hold_slot(run)
         try:
             await ask_stage(run, stage)
             done |= {stage}
@@ -123,7 +138,7 @@ async def _ask_all(run: ActiveRun) -> frozenset[Stage]:
                 raise
             run.state = skip(run.state, stage)
             skipped |= {stage}
-    return skipped
+    await hold_slot(run)
 
 
 @dataclass(frozen=True)
@@ -150,7 +165,8 @@ async def judge_text(run: ActiveRun, text: str) -> Judgement:
         language=strategy.language if strategy is not None else None,
         scheduling=strategy is not None and strategy.scheduling,
     )
-    return Judgement(text, (*await other_leads_in(run.rim.pool, text, state, blocks), *blocks))
+    others = await other_leads_in(run.rim.pool, text, state, blocks)
+    return Judgement(text, (*already_booked(slot_is_taken(run)), *others, *blocks))
 
 
 def blocks_as_rows(blocks: tuple[HardBlock, ...]) -> list[dict[str, Any]]:
@@ -158,7 +174,7 @@ def blocks_as_rows(blocks: tuple[HardBlock, ...]) -> list[dict[str, Any]]:
     return [{"group": block.group, "rule": block.rule, "start": block.start, "end": block.end} for block in blocks]
 
 
-async def _record_evaluation(run: ActiveRun, skipped: frozenset[Stage]) -> None:
+async def _record_evaluation(run: ActiveRun) -> None:
     """Write the judged draft, its event and the hand-over; publish."""
     started = time.perf_counter()
     state = run.state
@@ -166,7 +182,7 @@ async def _record_evaluation(run: ActiveRun, skipped: frozenset[Stage]) -> None:
     event = _evaluated_event(run, judgement, started)
     written = envelope(event, event.event_id, trace_of(run.run_id, run.traceparent))
     evaluation = state.judged[-1].evaluation
-    await _record_meeting(run, skipped)
+    await persist(run.rim, lambda: record_meeting(run))
     outbox_id = await persist(
         run.rim,
         lambda: sql.draft.record_evaluation_if_leased.value(
@@ -228,18 +244,3 @@ def _reason_codes(confidence: float | None, threshold: float, judgement: Judgeme
         return ["evaluation_without_answer"]
     verdict = "confidence_reaches_threshold" if confidence >= threshold else "confidence_below_threshold"
     return [verdict, *(f"block:{code}" for code in judgement.codes)]
-
-
-async def _record_meeting(run: ActiveRun, skipped: frozenset[Stage]) -> None:
-    """The overseer's decision, if it was asked. An error of it is recorded and not fatal."""
-    gate = run.state.gate
-    if gate is None and Stage.MEETING_GATE not in skipped:
-        return
-    await sql.draft.add_meeting_decision.run(
-        run.rim.pool,
-        decision_id=derive("meeting", run.draft_id),
-        run_id=run.run_id,
-        draft_id=run.draft_id,
-        decision=gate.decision if gate else "error",
-        reason=gate.reason if gate else "no_usable_answer",
-    )

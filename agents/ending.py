@@ -5,11 +5,13 @@ import structlog
 
 from agents.calling import ActiveRun
 from agents.context import token_estimate
+from agents.holding import failed_meeting, with_followup
 from agents.outcomes import draft_outcome, envelope, row_of, sha256_of
 from agents.persist import TRANSIENT, persist
 from agents.stages import STAGES, next_draft_stage
 from agents.starting import trace_of
 from db import sql
+from db.pool import Executor
 from schemas.codes import Action, DraftStatus, OutcomeStatus, RunStatus, Stage
 from schemas.ids import derive
 
@@ -32,10 +34,11 @@ async def end_run(run: ActiveRun, status: RunStatus, reason: str) -> None:
     )
     written = envelope(event, event.event_id, trace_of(run.run_id, run.traceparent))
     text = run.state.text or None
-    outbox_id = await persist(
-        run.rim,
-        lambda: sql.draft.end_run_if_leased.value(
-            run.rim.pool,
+    plan = failed_meeting(run, reason) if failed else None
+
+    async def end(executor: Executor) -> int | None:
+        outbox_id: int | None = await sql.draft.end_run_if_leased.value(
+            executor,
             run_id=run.run_id,
             epoch=run.lease.epoch,
             run_status=status,
@@ -47,8 +50,10 @@ async def end_run(run: ActiveRun, status: RunStatus, reason: str) -> None:
             review_id=derive("review", run.draft_id) if failed else None,
             review_s=run.state.snapshot.settings.review_s_max,
             **written,
-        ),
-    )
+        )
+        return outbox_id
+
+    outbox_id = await persist(run.rim, lambda: with_followup(run.rim.pool, run.draft_id, plan, end))
     run.lease.given_back()
     run.rim.run_ended()
     if outbox_id is not None:

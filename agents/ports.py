@@ -1,7 +1,7 @@
 """What judgement needs from the rim: a model, a channel to send on. The rim implements these."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from agents.state import Ask
@@ -101,6 +101,7 @@ class Outgoing:
     references: tuple[str, ...]
     automatic: bool
     config: dict[str, object]
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,9 @@ class SendRefused:
     code: str
     temporary: bool
     retry_after_s: float | None = None
+
+
+LOOK_UP_FAILED: Final = "look_up_failed"
 
 
 @dataclass(frozen=True)
@@ -141,5 +145,6 @@ class ChannelAdapter(Protocol):
     async def send(self, outgoing: Outgoing, timeout_s: float) -> SendResult: ...
 
     async def look_up(self, outgoing: Outgoing, timeout_s: float) -> SendResult | None:
-        """What became of the key: Sent, SendRefused (surely not sent), or None when that cannot be told."""
+        """What became of the key: Sent, SendRefused (surely not sent), SendUnknown(LOOK_UP_FAILED) when the provider
+        cannot be asked now, or None when it does not tell."""
         ...

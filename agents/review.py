@@ -7,11 +7,13 @@ import asyncpg
 
 from agents.fates import DONE, Dropped, Fate
 from agents.hard_blocks import check_text, may_pass, pack_texts
+from agents.holding import person_obstacle
 from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
-from agents.rim import OutboxRow, Rim
+from agents.rim import OutboxRow, Rim, Writer
 from agents.starting import state_of
 from agents.strangers import other_leads_in
+from agents.undoing import UNDO, undo
 from db import sql
 from db.pool import Connection, transaction
 from schemas.codes import Action, DecidedBy, DraftStatus, OutcomeStatus
@@ -52,13 +54,18 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> tuple[li
         return [], None, "draft_erased"
     await sql.delivery.lock_lead.run(connection, workspace_id=unlocked["workspace_id"], lead_id=unlocked["lead_id"])
     draft = await sql.draft.lock_draft.one(connection, draft_id=action["draft_id"])
+    if action["action"] == UNDO:
+        result, rows = await undo(connection, draft)
+        return rows, None, result
     now = await sql.delivery.send_standing.one(connection, draft_id=draft["id"])
     if action["action"] == "confirm_resend":
-        return await _resend(connection, action, draft)
+        return await _resend(connection, action, draft, now)
     if draft["auto_send_action"] == Action.NONE:
         return [], None, "refused_not_approvable"
     if draft["status"] not in _DECIDABLE:
         return [], None, f"refused_draft_{draft['status']}"
+    if draft["status"] == DraftStatus.SCHEDULED and draft["auto_send_action"] == Action.SEND_IMMEDIATE:
+        return [], None, "refused_already_approved"
     if action["action"] == "reject":
         rows = await _decided(
             connection, draft, action, DraftStatus.REJECTED, OutcomeStatus.REJECTED, Action.NONE, "rejected"
@@ -66,6 +73,8 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> tuple[li
         await sql.delivery.cancel_scheduled_deliveries.run(connection, draft_ids=[draft["id"]], reason="rejected")
         return rows, None, "rejected"
     obstacle = _changed(action, draft, now) or await _blocked(connection, action, draft)
+    if obstacle is None and now["scheduling"]:
+        obstacle = await person_obstacle(connection, now, action["edited_text"] if action["action"] == "edit" else None)
     if obstacle is not None:
         return [], None, f"refused_{obstacle}"
     return await _send(connection, action, draft)
@@ -96,7 +105,8 @@ async def _blocked(connection: Connection, action: asyncpg.Record, draft: asyncp
     if context is None:
         return "context_gone"
     state = state_of(context)
-    checked = check_text(text or "", state.snapshot, pack_texts(state.pack), language=draft["language"])
+    packed, scheduling = pack_texts(state.pack), draft["scheduling"]
+    checked = check_text(text or "", state.snapshot, packed, language=draft["language"], scheduling=scheduling)
     blocks = (*await other_leads_in(connection, text or "", state, checked), *checked)
     shown = (
         {(block["start"], block["end"]) for block in draft["hard_blocks"]} if action["action"] == "approve" else set()
@@ -157,12 +167,17 @@ async def _insert_delivery(
 
 
 async def _resend(
-    connection: Connection, action: asyncpg.Record, draft: asyncpg.Record
+    connection: Connection, action: asyncpg.Record, draft: asyncpg.Record, now: asyncpg.Record
 ) -> tuple[list[OutboxRow], uuid.UUID | None, str]:
-    """A person confirmed a second send of a draft that may have been sent."""
+    """A person confirmed a second send of a draft that may have been sent, as they were shown it."""
     if draft["status"] != DraftStatus.UNKNOWN:
         return [], None, f"refused_draft_{draft['status']}"
-    delivery = await _insert_delivery(connection, action, draft, draft["content"], edited=False)
+    if (changed := _changed(action, draft, now)) is not None:
+        return [], None, f"refused_{changed}"
+    edited = bool(await sql.delivery.text_was_edited.value(connection, draft_id=draft["id"]))
+    delivery = await _insert_delivery(connection, action, draft, draft["content"], edited=edited)
+    if delivery is None:
+        return [], None, "refused_delivery_exists"
     rows = await _decided(
         connection,
         draft,
@@ -211,7 +226,7 @@ def _edit_distance(before: str, after: str) -> int:
     return previous[-1]
 
 
-async def expire_reviews(rim: Rim, limit: int) -> int:
+async def expire_reviews(rim: Writer, limit: int) -> int:
     """Requests nobody answered in time: the draft is expired and stays in the queue as such; returns how many."""
     async with transaction(rim.pool) as connection:
         rows: list[OutboxRow] = []

@@ -1,5 +1,6 @@
 """From a stored message to a run: what it may know is read once, pinned, and stored with it."""
 
+import asyncio
 import re
 import uuid
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from email.utils import getaddresses
 from typing import Any, Final
 
 import asyncpg
+import structlog
 
 from agents.calling import NO_NEXT_CALL, NextCall, next_call
 from agents.context import build_pack, fallback_pack, resolve_budgets
-from agents.persist import TRANSIENT
+from agents.gates import readable
 from agents.rim import Rim
 from agents.state import RunState
 from db import sql
@@ -21,8 +23,12 @@ from schemas.events import DraftRequested
 from schemas.ids import run_id, source_of
 from schemas.limits import LEASE_S
 from schemas.settings import PolicyRules, WorkspaceSettings, under_policy
+from schemas.traces import new_traceparent
+
+log = structlog.get_logger()
 
 CONTEXT_ROWS_MAX: Final = 30
+BUNDLE_S_MAX: Final = 2.0
 SEARCH_WORDS_MAX: Final = 40
 _WORD = re.compile(r"\w{3,}")
 _FORGED = re.compile(r"\b(?:dmarc|dkim|spf)\s*=\s*(?:fail|softfail)\b", re.IGNORECASE)
@@ -45,7 +51,7 @@ def _turns(rows: list[dict[str, Any]] | None) -> list[Turn]:
         Turn(
             message_id=row["message_id"],
             author=_author(row),
-            body=row["body"],
+            body=readable(row["body"]),
             received_at=row["received_at"],
             subject=row["subject"],
         )
@@ -105,7 +111,7 @@ def snapshot_of(
         trigger=Turn(
             message_id=facts["message_id"],
             author="lead",
-            body=facts["body"],
+            body=readable(facts["body"]),
             received_at=facts["received_at"],
             subject=facts["subject"],
         ),
@@ -140,26 +146,30 @@ async def build_context(
         channel=facts["channel"],
         thread_id=facts["thread_id"],
         ingest_seq=facts["ingest_seq"],
-        words=search_words(facts["body"]),
+        words=search_words(readable(facts["body"])),
         limit=CONTEXT_ROWS_MAX,
     )
     snapshot = snapshot_of(facts, rows, event, bundle=bundle)
-    return snapshot, await _bundle(rim, snapshot) if bundle else DraftRunContextPack()
+    pack = await _bundle(rim, snapshot) if bundle else DraftRunContextPack()
+    rim.context_built(pack)
+    return snapshot, pack
 
 
 async def _bundle(rim: Rim, snapshot: DraftRunSnapshot) -> DraftRunContextPack:
     try:
-        rows = await sql.run.bundle_rows.one(
-            rim.pool,
-            workspace_id=snapshot.workspace_id,
-            lead_id=snapshot.lead_id,
-            channel=snapshot.channel,
-            thread_id=snapshot.thread_id,
-            limit=CONTEXT_ROWS_MAX,
-        )
+        async with asyncio.timeout(BUNDLE_S_MAX):
+            rows = await sql.run.bundle_rows.one(
+                rim.pool,
+                workspace_id=snapshot.workspace_id,
+                lead_id=snapshot.lead_id,
+                channel=snapshot.channel,
+                thread_id=snapshot.thread_id,
+                limit=CONTEXT_ROWS_MAX,
+            )
         budgets, _ = resolve_budgets(snapshot.settings.lead_context_bundle_budgets)
         return build_pack(snapshot, rows["memory"] or [], _turns(rows["history"]), budgets)
-    except (*TRANSIENT, asyncpg.PostgresError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # whatever it is: a bundle never blocks a draft or a booking
+        log.warning("lead_context_bundle_failed", run_id=str(snapshot.run_id), exc_info=error)
         return fallback_pack(type(error).__name__)
 
 
@@ -215,7 +225,7 @@ def state_of(row: asyncpg.Record) -> RunState:
 
 
 def trace_of(run: uuid.UUID, traceparent: str | None) -> str:
-    return traceparent or f"00-{run.hex}-{run.hex[:16]}-01"
+    return traceparent or new_traceparent(run)
 
 
 def age_s(now: datetime, received_at: datetime) -> float:

@@ -118,6 +118,14 @@ class OutcomeStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+class DraftFate(StrEnum):
+    """What people filter and count drafts by: the columns of the view `draft_fate`, which defines them."""
+
+    AI_SENT = "ai_sent"
+    AI_REVIEW = "ai_review"
+    REVISED_THEN_SENT = "revised_then_sent"
+
+
 class DecidedBy(StrEnum):
     POLICY = "policy"
     REVIEWER = "reviewer"
@@ -130,6 +138,21 @@ class DeliveryStatus(StrEnum):
     REFUSED = "refused"
     UNKNOWN = "unknown"
     CANCELLED = "cancelled"
+
+
+class MeetingOutcome(StrEnum):
+    """What becomes of a meeting that a lead wants: booked, a task for a person, a question back, or an error."""
+
+    BOOKED = "booked"
+    TASK_CREATED = "task_created"
+    CLARIFICATION = "clarification"
+    ERROR = "error"
+
+
+class BookingStatus(StrEnum):
+    HELD = "held"
+    CONFIRMED = "confirmed"
+    RELEASED = "released"
 
 
 class Gate(StrEnum):

@@ -33,7 +33,7 @@ class WorkspaceSettings(BaseModel):
     evaluation_reasoning_effort: str | None = "medium"
     cheaper_model: str | None = None
     lead_context_bundle_enabled: bool = False
-    lead_context_bundle_budgets: dict[str, Any] = Field(default_factory=dict)
+    lead_context_bundle_budgets: Any = Field(default_factory=dict)  # read by resolve_budgets, whatever is stored
     followup_booking_gate_enabled: bool = False
     instructions: str = ""
     quiet_window_s: float = 5.0
@@ -43,7 +43,7 @@ class WorkspaceSettings(BaseModel):
     auto_replies_per_day_max: int = 10
     sends_per_s_max: float | None = None
     send_delay_s: float = 0.0
-    business_hours: dict[str, Any] | None = None
+    business_hours: Any = None  # read by policy.business_hours, whatever is stored
     timezone: str = "UTC"
     language: str | None = None
     always_ask_topics: list[str] = Field(default_factory=lambda: ["refund", "legal", "password"])

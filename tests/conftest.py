@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import hashlib
 import itertools
+import os
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from importlib.util import find_spec
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from app.stack.local import LocalStack
+from db import migrate
 
 TEMPLATE = "template_pipeline"
 _numbers = itertools.count(1)
+
+
+def temporary_root() -> Path:
+    """A root of this checkout's own: a pytest that starts closes the shared one of its user to everybody else, also to
+    the Postgres of another copy's tests, which runs as a user of its own."""
+    checkout = hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:8]
+    root = Path(tempfile.gettempdir()) / f"draft-pipeline-tests-{checkout}"
+    root.mkdir(mode=0o711, exist_ok=True)
+    return root
+
+
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary_root()))
 
 
 @dataclass(frozen=True)
@@ -52,11 +66,7 @@ async def database(stack: LocalStack, template_database: str) -> AsyncIterator[D
 
 async def apply_schema(url: str) -> None:
     """Bring a database to the schema of this checkout."""
-    if find_spec("db") is None or find_spec("db.migrate") is None:
-        return
-    applied = importlib.import_module("db.migrate").apply(url)
-    if inspect.isawaitable(applied):
-        await applied
+    await migrate.apply(url)
 
 
 async def administer(stack: LocalStack, statement: str) -> None:

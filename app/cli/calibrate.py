@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 group = typer.Typer()
 
 
-@group.command(epilog="Example: draft-pipeline calibrate --workspace ws-1 --precision 0.95", rich_help_panel="Decide")
+@group.command(epilog="Example: draft-pipeline calibrate --workspace ws-1 --precision 0.95", rich_help_panel="Judge")
 def calibrate(
     precision: Annotated[
         float,

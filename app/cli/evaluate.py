@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 group = typer.Typer()
 
 
-@group.command(epilog="Example: draft-pipeline evaluate tests/judgement/cases.jsonl --local", rich_help_panel="Decide")
+@group.command(epilog="Example: draft-pipeline evaluate tests/judgement/cases.jsonl --local", rich_help_panel="Judge")
 def evaluate(
     cases: Annotated[Path, typer.Argument(metavar="CASES.jsonl", exists=True, dir_okay=False)],
     local: Annotated[bool, typer.Option("--local", help="Start a system of our own with the scripted model.")] = False,

@@ -47,7 +47,7 @@ class Rate:
 @group.command(
     "evaluate-gates",
     epilog="Example: draft-pipeline evaluate-gates --machines bounces/ --people chats.jsonl",
-    rich_help_panel="Decide",
+    rich_help_panel="Judge",
 )
 def evaluate_gates(
     machines: Paths = None,

@@ -42,7 +42,7 @@ class Replayed:
     iteration: int
 
 
-@group.command(epilog="Example: draft-pipeline replay --threshold 0.85 --since 30d", rich_help_panel="Decide")
+@group.command(epilog="Example: draft-pipeline replay --threshold 0.85 --since 30d", rich_help_panel="Judge")
 def replay(
     threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="The threshold to try.")] = None,
     policy: Annotated[int | None, typer.Option(metavar="REVISION", help="A policy revision to try, rules too.")] = None,

@@ -104,7 +104,7 @@ async def record(pool: Pool, click: Click) -> list[OutboxRow]:
         if added is None:
             return []
         command = _command(click, action_id, standing["lead_id"])
-        return await add_event(connection, command, click.binding.workspace_id, None)
+        return await add_event(connection, command, click.binding.workspace_id, standing["traceparent"])
 
 
 def _command(click: Click, action_id: uuid.UUID, lead_id: str) -> ReviewCommand:

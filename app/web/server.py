@@ -1,27 +1,56 @@
-"""The web process: `/live`, `/ready` and `POST /webhooks/slack/interactions`."""
+"""The web process: probes, pages, their JSON, and `POST /webhooks/slack/interactions`."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
 
+import asyncpg
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.staticfiles import StaticFiles
 
 from agents.persist import TRANSIENT
 from app import __version__
 from app.config import Config
+from app.housekeeping import beat_forever
 from app.kafka.producer import RowProducer
+from app.metrics.catalogue import WebMetrics
+from app.metrics.kinds import CONTENT_TYPE
 from app.relay import Relay
 from app.slack.client import SlackClient
 from app.slack.signature import verify
+from app.web import bookings, errors, provisioning, scheduled, sign_in
+from app.web.access import public, refuse_unstated, require, require_bearer
+from app.web.exporting import exporting, tell
+from app.web.headers import SecurityHeaders
+from app.web.identity import Seals
 from app.web.interactions import form_for, may_decide, read_click, record
-from db import migrate
+from app.web.lag_watch import LagWatch
+from app.web.limits import Limiter
+from app.web.oidc import Provider
+from app.web.page import Page
+from app.web.pages import PAGES, control_workspace
+from app.web.rendering import STATIC
+from app.web.timing import Timing
+from app.wiring import process_id, switched_off
+from db import migrate, sql
 from db.pool import Pool, create_pool
-from schemas.limits import SLACK_REQUEST_BYTES_MAX
+from schemas.codes import Role
+from schemas.limits import REQUEST_BYTES_MAX, SLACK_REQUEST_BYTES_MAX
 
 log = structlog.get_logger()
+
+# Routes that are no page: one router each.
+ROUTERS: Final = (
+    sign_in.router,
+    bookings.router,
+    control_workspace.router,
+    scheduled.router,
+    provisioning.router,
+)
 
 _CONNECTIONS = 8
 _DATABASE_S_MAX = 2.0
@@ -34,15 +63,51 @@ class StartError(Exception):
 class Web:
     """What the routes share."""
 
-    def __init__(self, config: Config, pool: Pool) -> None:
+    def __init__(self, config: Config, pool: Pool, metrics: WebMetrics) -> None:
         self.config, self.pool = config, pool
         self.producer = RowProducer(config)
-        self.relay = Relay(pool, self.producer)
+        self.metrics, self.relay = metrics, Relay(pool, self.producer, metrics)
         self.slack = SlackClient(config) if config.slack_bot_token else None
+        self.process_id = process_id(config.model_copy(update={"worker_id": None}))  # that name is a worker's
+        self.seals, self.limiter = Seals(config), Limiter()
+        self.oidc = Provider(config) if config.oidc_issuer else None
+        self.switched_off = switched_off(config)
+        self.pages: list[Page] = [module.PAGE for module in PAGES]
+        self.lag = LagWatch(config, pool)
+
+    def figures(self) -> dict[str, Any]:
+        """What the heartbeat tells."""
+        return {"variables": list(self.config.set_variables())}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """What goes on beside the requests; ended orderly."""
+        tasks = [
+            asyncio.create_task(self.relay.publish_forever()),
+            asyncio.create_task(self.lag.run()),
+            asyncio.create_task(beat_forever(self, "web", self.figures)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with suppress(*TRANSIENT, asyncpg.PostgresError):
+                await sql.run.forget_process.run(self.pool, process_id=self.process_id)
+            await self.producer.stop()
+            if self.slack is not None:
+                await self.slack.close()
+
+    @property
+    def publisher(self) -> Relay:
+        """Under the name that agents know."""
+        return self.relay
 
 
 def create_app(config: Config) -> FastAPI:
     """The application; it opens its connections when it starts."""
+    metrics = WebMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -50,27 +115,47 @@ def create_app(config: Config) -> FastAPI:
         async with pool.acquire() as connection:
             if await migrate.schema_number(connection) < migrate.latest():
                 raise StartError("the database's schema is too old: run migrate")
-        web = app.state.web = Web(config, pool)
-        publishing = asyncio.create_task(web.relay.publish_forever())
-        yield
-        publishing.cancel()
-        await web.producer.stop()
-        if web.slack is not None:
-            await web.slack.close()
+        web = app.state.web = Web(config, pool, metrics)
+        async with web.running(), exporting(config, pool, web.lag, metrics):
+            yield
         await pool.close()
 
-    app = FastAPI(title="draft-pipeline", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.get("/live")(live)
-    app.get("/ready")(ready)
-    app.post("/webhooks/slack/interactions")(slack_interaction)
+    app = FastAPI(
+        title="draft-pipeline",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        max_body_size=REQUEST_BYTES_MAX,
+    )
+    app.add_middleware(Timing, metrics=metrics)
+    app.add_middleware(SecurityHeaders, secure=config.public_url.startswith("https://"))
+    errors.add_handlers(app)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    for router in (probes, *ROUTERS, *(module.router for module in PAGES)):
+        app.include_router(router)
+    refuse_unstated(app, but=frozenset({"/static"}))
     return app
 
 
+probes = APIRouter(include_in_schema=False)
+
+
+@probes.get("/api/openapi.json", dependencies=[require()])
+async def openapi(request: Request) -> JSONResponse:
+    """What `/api` offers, as an OpenAPI document."""
+    app: FastAPI = request.app
+    return JSONResponse(app.openapi())
+
+
+@probes.get("/live", dependencies=[public("probes have no login")])
 async def live() -> dict[str, Any]:
     """The process answers."""
     return {"ok": True}
 
 
+@probes.get("/ready", dependencies=[public("probes have no login")])
 async def ready(request: Request, response: Response) -> dict[str, Any]:
     """The database answers and has the schema that this version needs."""
     web: Web = request.app.state.web
@@ -85,6 +170,14 @@ async def ready(request: Request, response: Response) -> dict[str, Any]:
     return {"ok": not reasons, "reasons": reasons}
 
 
+@probes.get("/metrics", dependencies=[require_bearer(Role.OPS, Role.SUPER_ADMIN)])
+async def metrics_of_all(request: Request) -> Response:
+    """In Prometheus' text format; for scrapers without a token there is WEB_METRICS_PORT."""
+    web: Web = request.app.state.web
+    return Response(tell(web.metrics), headers={"Content-Type": CONTENT_TYPE})
+
+
+@probes.post("/webhooks/slack/interactions", dependencies=[public("Slack signs its requests")])
 async def slack_interaction(request: Request) -> Response:
     """Verify, write, answer 200: Slack waits 3 seconds. Forged or stale: 401. What we do not know: 400."""
     web: Web = request.app.state.web

@@ -11,5 +11,42 @@ delivery = Queries("delivery")
 review = Queries("review")
 admin = Queries("admin")
 ops = Queries("ops")
+quality = Queries("quality")
+sign_in = Queries("sign_in")
+overview = Queries("overview")
+booking = Queries("booking")
+slot = Queries("slot")
+knowledge = Queries("knowledge")
+metrics = Queries("metrics")
+housekeeping = Queries("housekeeping")
+history = Queries("history")
+analytics = Queries("analytics")
+ai_ops = Queries("ai_ops")
+control = Queries("control")
+run_list = Queries("run_list")
 
-__all__ = ["Query", "admin", "delivery", "draft", "ingest", "model_call", "ops", "outbox", "review", "run"]
+__all__ = [
+    "Query",
+    "admin",
+    "ai_ops",
+    "analytics",
+    "booking",
+    "control",
+    "delivery",
+    "draft",
+    "history",
+    "housekeeping",
+    "ingest",
+    "knowledge",
+    "metrics",
+    "model_call",
+    "ops",
+    "outbox",
+    "overview",
+    "quality",
+    "review",
+    "run",
+    "run_list",
+    "sign_in",
+    "slot",
+]

@@ -12,10 +12,13 @@ RETURNING id;
 UPDATE review_request SET status = $2, closed_at = now() WHERE draft_id = ANY ($1::uuid[]) AND status = 'open';
 
 -- name: add_review_action(action_id, draft_id, workspace_id, actor, via, action, content_sha256, edited_text, reject_reason, binding)
--- What a person did, append-only, before anything follows from it.
+-- What a person did, append-only, before anything follows from it. Nothing about a lead who was erased: the lead's row is
+-- locked against an erasure under way.
 INSERT INTO review_action (id, draft_id, workspace_id, actor, via, action, content_sha256, edited_text, reject_reason,
                            binding)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+SELECT $1, d.id, $3, $4, $5, $6, $7, $8, $9, $10
+FROM ai_draft d JOIN lead l ON l.workspace_id = d.workspace_id AND l.lead_id = d.lead_id
+WHERE d.id = $2 AND l.erased_at IS NULL FOR KEY SHARE OF l
 ON CONFLICT (id) DO NOTHING RETURNING id;
 
 -- name: review_action_by_id(action_id)
@@ -57,6 +60,8 @@ RETURNING draft_id, workspace_id;
 -- A draft as a reviewer is shown it, with what binds an approval: newest inbound message and policy in force.
 SELECT d.content, d.content_sha256, d.recipient, d.channel, d.status, d.hard_blocks, d.auto_send_confidence,
        d.auto_send_threshold, d.lead_id,
+       (SELECT m.traceparent FROM message m WHERE m.workspace_id = d.workspace_id
+        AND m.message_id = d.trigger_message_id) AS traceparent,
        w.name AS workspace_name, s.slack_channel, s.slack_approver_ids, s.slack_team_id,
        (SELECT max(m.ingest_seq) FROM message m WHERE m.workspace_id = d.workspace_id AND m.lead_id = d.lead_id
         AND m.channel = d.channel AND m.thread_id = d.thread_id AND m.direction = 'inbound' AND m.human) AS newest_seq,
