@@ -16,12 +16,13 @@ from agents.persist import TRANSIENT
 from app import __version__
 from app.config import Config
 from app.housekeeping import beat_forever
+from app.kafka.inbound import InboundProducer
 from app.kafka.producer import RowProducer
 from app.metrics.catalogue import WebMetrics
 from app.relay import Relay
 from app.slack.client import SlackClient
 from app.slack.signature import verify
-from app.web import bookings, errors, sign_in
+from app.web import bookings, errors, inbound, sign_in
 from app.web.access import public, refuse_unstated, require
 from app.web.exporting import exporting
 from app.web.headers import SecurityHeaders
@@ -42,7 +43,7 @@ from schemas.limits import REQUEST_BYTES_MAX, SLACK_REQUEST_BYTES_MAX
 log = structlog.get_logger()
 
 # Routes that are no page: one router each.
-ROUTERS: Final = (sign_in.router, bookings.router, control_workspace.router)
+ROUTERS: Final = (sign_in.router, bookings.router, control_workspace.router, inbound.router)
 
 _CONNECTIONS = 8
 _DATABASE_S_MAX = 2.0
@@ -57,7 +58,7 @@ class Web:
 
     def __init__(self, config: Config, pool: Pool, metrics: WebMetrics) -> None:
         self.config, self.pool = config, pool
-        self.producer = RowProducer(config)
+        self.producer, self.inbound = RowProducer(config), InboundProducer(config)
         self.relay = Relay(pool, self.producer, metrics)
         self.slack = SlackClient(config) if config.slack_bot_token else None
         self.process_id = process_id(config.model_copy(update={"worker_id": None}))  # that name is a worker's
@@ -87,7 +88,7 @@ class Web:
             await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(*TRANSIENT, asyncpg.PostgresError):
                 await sql.run.forget_process.run(self.pool, process_id=self.process_id)
-            await self.producer.stop()
+            await asyncio.gather(self.producer.stop(), self.inbound.stop())
             if self.slack is not None:
                 await self.slack.close()
 
