@@ -10,9 +10,10 @@ from agents.hard_blocks import check_text, may_pass, pack_texts
 from agents.holding import person_obstacle
 from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
-from agents.rim import OutboxRow, Rim
+from agents.rim import OutboxRow, Rim, Writer
 from agents.starting import state_of
 from agents.strangers import other_leads_in
+from agents.undoing import UNDO, undo
 from db import sql
 from db.pool import Connection, transaction
 from schemas.codes import Action, DecidedBy, DraftStatus, OutcomeStatus
@@ -53,6 +54,9 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> tuple[li
         return [], None, "draft_erased"
     await sql.delivery.lock_lead.run(connection, workspace_id=unlocked["workspace_id"], lead_id=unlocked["lead_id"])
     draft = await sql.draft.lock_draft.one(connection, draft_id=action["draft_id"])
+    if action["action"] == UNDO:
+        result, rows = await undo(connection, draft)
+        return rows, None, result
     now = await sql.delivery.send_standing.one(connection, draft_id=draft["id"])
     if action["action"] == "confirm_resend":
         return await _resend(connection, action, draft, now)
@@ -222,7 +226,7 @@ def _edit_distance(before: str, after: str) -> int:
     return previous[-1]
 
 
-async def expire_reviews(rim: Rim, limit: int) -> int:
+async def expire_reviews(rim: Writer, limit: int) -> int:
     """Requests nobody answered in time: the draft is expired and stays in the queue as such; returns how many."""
     async with transaction(rim.pool) as connection:
         rows: list[OutboxRow] = []

@@ -26,6 +26,12 @@ SPAN_S = 2.5
 VISIBLE_S_MAX = 2.0
 ONE, TWO = "ws-flip-1", "ws-flip-2"
 
+BEFORE_MIN = 3
+REVISED = (
+    "SELECT count(*) >= $2 FROM draft_claim k JOIN ai_draft d ON d.id = k.draft_id"
+    " WHERE k.purpose = 'revision' AND d.workspace_id = $1"
+)
+
 # What each switch forbids: when it was last begun, in a workspace. The bundle is looked at when a run starts.
 FORBIDDEN = {
     "LEAD_CONTEXT_BUNDLE_DISABLED": "SELECT max(r.created_at) FROM draft_pipeline_run r JOIN draft_run_context c ON c.run_id = r.id"
@@ -101,7 +107,7 @@ async def test_a_flip_binds_every_worker_at_once_also_under_load(well_behaved: P
     async with console(flow) as client:
         load = asyncio.create_task(load_forever(flow, sent))
         answered: dict[str, datetime] = {}
-        await asyncio.sleep(SPAN_S)
+        await flow.until(lambda: flow.db.fetchval(REVISED, TWO, BEFORE_MIN), 30.0, "revisions under way")
         await revise(client, TWO, enabled=False)
         answered["auto_send_revision_enabled"] = await clock(flow)
         for switch in ("LEAD_CONTEXT_BUNDLE_DISABLED", "AUTO_SEND_REVISION_DISABLED", "AUTO_SEND_DISABLED"):
