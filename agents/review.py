@@ -13,6 +13,7 @@ from agents.persist import persist
 from agents.rim import OutboxRow, Rim, Writer
 from agents.starting import state_of
 from agents.strangers import other_leads_in
+from agents.undoing import UNDO, undo
 from db import sql
 from db.pool import Connection, transaction
 from schemas.codes import Action, DecidedBy, DraftStatus, OutcomeStatus
@@ -53,6 +54,9 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> tuple[li
         return [], None, "draft_erased"
     await sql.delivery.lock_lead.run(connection, workspace_id=unlocked["workspace_id"], lead_id=unlocked["lead_id"])
     draft = await sql.draft.lock_draft.one(connection, draft_id=action["draft_id"])
+    if action["action"] == UNDO:
+        result, rows = await undo(connection, draft)
+        return rows, None, result
     now = await sql.delivery.send_standing.one(connection, draft_id=draft["id"])
     if action["action"] == "confirm_resend":
         return await _resend(connection, action, draft, now)

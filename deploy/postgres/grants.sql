@@ -15,7 +15,6 @@ GRANT SELECT ON workspace, workspace_settings, campaign, confidence_policy_revis
 GRANT SELECT, INSERT, UPDATE ON workspace, workspace_settings, campaign, kill_switch, lead_memory_entry
     TO draft_pipeline_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON knowledge_entry, availability_slot TO draft_pipeline_web;
-GRANT SELECT, INSERT, UPDATE ON workspace_budget TO draft_pipeline_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON workspace_budget TO draft_pipeline_web;
 GRANT SELECT, INSERT ON confidence_policy_revision TO draft_pipeline_web;
 GRANT SELECT, INSERT ON admin_audit TO draft_pipeline_web;
@@ -30,8 +29,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON web_session TO draft_pipeline_web;
 
 -- The flow. Nobody deletes but what waits (a request that a newer message replaces) and holds of meetings: the rest is
 -- the owner's, for erasure, and of `web`, for retention.
-GRANT SELECT, INSERT, UPDATE ON lead, message, draft_pipeline_run, ai_draft, draft_claim, delivery, review_request, send_pace,
-    meeting_overseer_decision, followup_task, suppression, ingest_watermark, model_call, workspace_budget
+GRANT SELECT, INSERT, UPDATE ON lead, message, draft_pipeline_run, ai_draft, draft_claim, delivery, review_request,
+    meeting_overseer_decision, followup_task, suppression, ingest_watermark, model_call, workspace_budget, send_pace
     TO draft_pipeline_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox, booking TO draft_pipeline_worker;
 GRANT SELECT, INSERT ON draft_run_context, draft_pipeline_artifact TO draft_pipeline_worker;
@@ -60,6 +59,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON outbox TO draft_pipeline_web;
 -- Each process tells that it lives, and takes its row away when it ends.
 GRANT SELECT, INSERT, UPDATE, DELETE ON process_heartbeat TO draft_pipeline_worker, draft_pipeline_web;
 
--- Analysts: views, which hold no text. Views read with their owner's rights. `web` shows the same.
+-- Analysts: views, which hold no text. Views read with their owner's rights.
 GRANT USAGE ON SCHEMA analytics TO draft_pipeline_analyst, draft_pipeline_web;
 GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO draft_pipeline_analyst, draft_pipeline_web;

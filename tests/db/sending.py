@@ -246,13 +246,15 @@ async def race(first: Awaitable[Any], second: Awaitable[Any], dice: random.Rando
     return one, other
 
 
-async def approvals(many: Sending, actor: str) -> list[ReviewCommand]:
-    """An approval of every draft by `actor`, recorded as the web and Slack record it."""
+async def actions(many: Sending, actor: str, action: str = "approve", **columns: Any) -> list[ReviewCommand]:
+    """What `actor` does to every draft, recorded as the web and Slack record it; `columns` of `review_action`."""
     ids = [uuid.uuid4() for _ in many.ids]
+    given = {"content_sha256": sha256_of(TEXT)} | columns
+    names, places = ", ".join(given), ", ".join(f"${number}" for number in range(6, 6 + len(given)))
     await many.pool.execute(
-        "INSERT INTO review_action (id, draft_id, workspace_id, actor, via, action, content_sha256)"
-        " SELECT id, draft, $3, $4, 'web', 'approve', $5 FROM unnest($1::uuid[], $2::uuid[]) g (id, draft)",
-        ids, many.ids, WORKSPACE, actor, sha256_of(TEXT),
+        f"INSERT INTO review_action (id, draft_id, workspace_id, actor, via, action, {names})"
+        f" SELECT id, draft, $3, $4, 'web', $5, {places} FROM unnest($1::uuid[], $2::uuid[]) g (id, draft)",
+        ids, many.ids, WORKSPACE, actor, action, *given.values(),
     )  # fmt: skip
     return [
         ReviewCommand(
@@ -261,9 +263,9 @@ async def approvals(many: Sending, actor: str) -> list[ReviewCommand]:
             workspace_id=WORKSPACE,
             lead_id=f"l-{number}",
             draft_id=draft,
-            review_action_id=action,
+            review_action_id=identity,
         )
-        for number, (draft, action) in enumerate(zip(many.ids, ids, strict=True))
+        for number, (draft, identity) in enumerate(zip(many.ids, ids, strict=True))
     ]
 
 

@@ -60,6 +60,8 @@ IMPERSONAL = {
     "api_token": "*",
     "web_session": "*",
     "workspace_budget": "*",
+    "send_pace": "*",
+    "restore_quarantine": "*",
     "kill_switch": "*",
     "process_heartbeat": "*",
     "ingest_watermark": "*",
