@@ -21,9 +21,10 @@ MODULES = {
     "worker": ("agents/", "app/worker", "app/relay", "app/deliveries", "app/housekeeping", "app/leases", "app/ingest",
                "app/kafka/", "app/slack/posting"),
     "web": ("app/web/", "app/cli/", "app/metrics/", "app/relay", "app/control/", "agents/outside_bookings",
-            "agents/requesting", "agents/outcomes"),
+            "agents/requesting", "agents/undoing", "agents/outcomes"),
 }  # fmt: skip
 OWNERS = {"agents/backfill.py", "app/cli/migrating.py"}
+ONLY_WEB = {"agents/undoing.py"}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,11 @@ def used_by(role: str) -> set[str]:
     found = set()
     for path in (path for folder in ("agents", "app") for path in (ROOT / folder).rglob("*.py")):
         where = str(path.relative_to(ROOT))
-        if any(where.startswith(start) for start in MODULES[role]) and where not in OWNERS:
+        if (
+            any(where.startswith(start) for start in MODULES[role])
+            and where not in OWNERS
+            and (role == "web" or where not in ONLY_WEB)
+        ):
             found |= set(re.findall(r"\bsql\.(\w+\.\w+)\.(?:run|row|one|rows|value)\b", path.read_text("utf-8")))
     return found
 
@@ -151,7 +156,8 @@ async def test_a_worker_changes_no_setting_and_no_record_of_who_did_what(urls: d
     [
         "UPDATE message SET body = ''",
         "INSERT INTO delivery (id) VALUES (gen_random_uuid())",
-        "UPDATE delivery SET status = 'sent'",
+        "UPDATE delivery SET content = '', recipient = ''",
+        "UPDATE review_action SET actor = ''",
         "UPDATE draft_claim SET settled_at = NULL",
         "UPDATE model_call SET status = 'refused'",
         "DELETE FROM admin_audit",
