@@ -21,7 +21,7 @@ MODULES = {
     "worker": ("agents/", "app/worker", "app/relay", "app/deliveries", "app/housekeeping", "app/leases", "app/ingest",
                "app/kafka/", "app/slack/posting"),
     "web": ("app/web/", "app/cli/", "app/metrics/", "app/relay", "app/control/", "agents/outside_bookings",
-            "agents/requesting", "agents/outcomes"),
+            "agents/requesting", "agents/outcomes", "app/retention"),
 }  # fmt: skip
 OWNERS = {"agents/backfill.py", "app/cli/migrating.py"}
 
