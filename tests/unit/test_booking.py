@@ -16,7 +16,7 @@ from schemas.answers import MeetingExtract, MeetingGate
 from schemas.codes import MeetingOutcome, Mode
 from schemas.context import DraftRunContextPack, DraftRunSnapshot, Profile, Slot, Turn
 from schemas.settings import PolicyRules, WorkspaceSettings
-from tests.unit.test_stages import snapshot
+from tests.unit.runs import snapshot
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday; 10:00 in Berlin
 TEN = datetime(2026, 3, 3, 9, 0, tzinfo=UTC)  # Tuesday, 10:00 in Berlin
