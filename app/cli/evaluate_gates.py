@@ -103,12 +103,9 @@ def read(path: Path) -> Iterator[tuple[str, InboundMessage]]:
     elif path.suffix in (".jsonl", ".ndjson"):
         yield from _lines(path)
     else:
-        with mailbox.mbox(path, create=False) as box:
-            for key, raw in box.iteritems():
-                yield (
-                    f"{path.name}:{key}",
-                    of_mail(email.message_from_bytes(raw.as_bytes(), policy=email.policy.default)),
-                )
+        for key, raw in mailbox.mbox(path, create=False).iteritems():
+            mail = email.message_from_bytes(raw.as_bytes(), policy=email.policy.default)
+            yield f"{path.name}:{key}", of_mail(mail)
 
 
 def _lines(path: Path) -> Iterator[tuple[str, InboundMessage]]:
