@@ -8,6 +8,7 @@ import json
 import mailbox
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage, Message
@@ -103,9 +104,12 @@ def read(path: Path) -> Iterator[tuple[str, InboundMessage]]:
     elif path.suffix in (".jsonl", ".ndjson"):
         yield from _lines(path)
     else:
-        for key, raw in mailbox.mbox(path, create=False).iteritems():
-            mail = email.message_from_bytes(raw.as_bytes(), policy=email.policy.default)
-            yield f"{path.name}:{key}", of_mail(mail)
+        with closing(mailbox.mbox(path, create=False)) as box:
+            for key, raw in box.iteritems():
+                yield (
+                    f"{path.name}:{key}",
+                    of_mail(email.message_from_bytes(raw.as_bytes(), policy=email.policy.default)),
+                )
 
 
 def _lines(path: Path) -> Iterator[tuple[str, InboundMessage]]:

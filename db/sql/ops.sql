@@ -16,11 +16,11 @@ SELECT k.name, k.disabled, k.reason, k.changed_by, k.changed_at,
 FROM kill_switch k ORDER BY k.name;
 
 -- name: runs_recent(workspace_id, status, limit, fate)
--- Runs, newest first; `fate` is a column of `draft_fate` that must hold.
+-- Runs, newest first; `fate` is a column of `draft_fate` that must hold. `attempt >= 1` names the index.
 SELECT r.id, r.workspace_id, r.lead_id, r.channel, r.status, r.phase, r.reason, r.attempt, r.draft_id, r.created_at,
        r.finished_at, d.auto_send_action AS action, d.auto_send_confidence AS confidence
 FROM draft_pipeline_run r LEFT JOIN ai_draft d ON d.id = r.draft_id
-WHERE ($1::text IS NULL OR r.workspace_id = $1) AND ($2::text IS NULL OR r.status = $2)
+WHERE r.attempt >= 1 AND ($1::text IS NULL OR r.workspace_id = $1) AND ($2::text IS NULL OR r.status = $2)
   AND ($4::text IS NULL OR EXISTS (SELECT 1 FROM draft_fate f WHERE f.draft_id = r.draft_id AND CASE $4
        WHEN 'ai_sent' THEN f.ai_sent WHEN 'ai_review' THEN f.ai_review WHEN 'revised_then_sent' THEN f.revised_then_sent
        END))

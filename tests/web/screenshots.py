@@ -27,7 +27,13 @@ BENEATH = {
     "control-switch": "/control/switches/AUTO_SEND_REVISION_DISABLED",
     "control-canary": f"/control/canary?workspace={SOFTWARE}",
 }
-DARK = ("overview", "control")
+# Pages of something that the demo made: name, and an expression that gives the path.
+MADE = {
+    "run": "fetch('/api/runs?revision=applied').then(a => a.json()).then(a => '/runs/' + a.runs[0].id)",
+    "dead-letter": "fetch('/api/dead-letters').then(a => a.json()).then(a => '/dead-letters/' + a.letters[0].place)",
+    "dead-letters-retry": "fetch('/api/dead-letters').then(a => a.json()).then(a => '/dead-letters/retry?reason=' + a.by_reason[0].reason)",
+}
+DARK = ("overview", "control", "run")
 _LINK = re.compile(r"Look around: (http://[^/]+)(/sign-in\?link=\S+)")
 
 
@@ -90,7 +96,8 @@ async def take(folder: Path) -> None:
             await sign_in(tab, address, link)
             await act(tab, address, folder)
             paths: dict[str, Any] = {module.PAGE.path.strip("/") or "overview": module.PAGE.path for module in PAGES}
-            for name, path in {**paths, **BENEATH}.items():
+            made = {name: await tab.run(script) for name, script in MADE.items()}
+            for name, path in {**paths, **BENEATH, **made}.items():
                 for width, size in (("laptop", LAPTOP), ("phone", PHONE)):
                     await tab.show(address + path, size)
                     await tab.picture(folder / f"{name}-{width}.png")

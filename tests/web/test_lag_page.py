@@ -62,7 +62,7 @@ async def _kafka(site: Site) -> Figures:
 
 async def _page(site: Site, **filters: str) -> dict[str, Any]:
     async with site.program(Role.OPS) as client:
-        told: dict[str, Any] = (await client.get("/api/lag", params=filters)).json()
+        told: dict[str, Any] = (await client.get("/api/lag", params=filters or None)).json()
     return told
 
 
