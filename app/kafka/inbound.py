@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -57,12 +57,10 @@ class InboundProducer:
             raise BrokerAway from error
         return [Landed(record.topic, record.partition, record.offset) for record in found]
 
-    async def _send_one(self, producer: AIOKafkaProducer, posting: Posting) -> "asyncio.Future[object]":
+    async def _send_one(self, producer: AIOKafkaProducer, posting: Posting) -> "asyncio.Future[Any]":
         message, headers = posting.message, [(name, value.encode()) for name, value in posting.headers.items()]
         value = message.model_dump_json(exclude_none=True).encode()
-        future: asyncio.Future[object] = await producer.send(
-            INBOUND_MESSAGE.name, value, key=message.key, headers=headers
-        )
+        future: asyncio.Future[Any] = await producer.send(INBOUND_MESSAGE.name, value, key=message.key, headers=headers)
         return future
 
     async def _started(self) -> AIOKafkaProducer:
