@@ -6,10 +6,10 @@ LOG := .venv/setup.log
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check bench chaos
+.PHONY: help setup demo test browser check check-rules dashboards bench chaos
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## build .venv from the lock and fetch the local broker (the second call is instant)
 	@:
@@ -22,15 +22,27 @@ test: $(STAMP) ## all tests, against a real broker and a real Postgres
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone and not browser"
 	@$(BIN)/python -m pytest -m alone
 endif
+
+browser: $(STAMP) ## the pages in a real Chromium (Debian: apt-get install chromium)
+	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 check: $(STAMP) ## lint, format, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-rules: ## Prometheus' rules and their tests (needs promtool; on Debian: package prometheus)
+	@command -v promtool >/dev/null || { \
+	  echo "check-rules: promtool is not on the PATH; on Debian it is in the package prometheus"; exit 1; }
+	promtool check rules deploy/prometheus/rules.yml
+	cd deploy/prometheus && promtool test rules rules_test.yml rules_days_test.yml
+
+dashboards: $(STAMP) ## make Grafana's dashboards anew from the metric catalogue
+	@$(BIN)/python -m app.metrics.dashboards deploy/grafana/dashboards
 
 bench: $(STAMP) ## measure throughput, latency and start-up
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -10,7 +10,7 @@ from agents.hard_blocks import check_text, may_pass, pack_texts
 from agents.holding import person_obstacle
 from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
-from agents.rim import OutboxRow, Rim
+from agents.rim import OutboxRow, Rim, Writer
 from agents.starting import state_of
 from agents.strangers import other_leads_in
 from agents.undoing import UNDO, undo
@@ -226,7 +226,7 @@ def _edit_distance(before: str, after: str) -> int:
     return previous[-1]
 
 
-async def expire_reviews(rim: Rim, limit: int) -> int:
+async def expire_reviews(rim: Writer, limit: int) -> int:
     """Requests nobody answered in time: the draft is expired and stays in the queue as such; returns how many."""
     async with transaction(rim.pool) as connection:
         rows: list[OutboxRow] = []

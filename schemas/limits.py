@@ -85,6 +85,10 @@ REASON_CHARS_MAX: Final = 500
 RUNS_SHOWN: Final = 50
 RUNS_LOOKED_AT_MAX: Final = 20_000
 RUNS_COUNTED_MAX: Final = 100_000
+LETTERS_READ_MAX: Final = 1_000
+LETTERS_SHOWN: Final = 100
+LETTERS_RETRIED_MAX: Final = 500
+LETTERS_READ_S_MAX: Final = 20.0
 
 # When the overview calls something wrong
 PAST_LEASE_S: Final = 60.0

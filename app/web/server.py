@@ -19,12 +19,13 @@ from app.housekeeping import beat_forever
 from app.kafka.inbound import InboundProducer
 from app.kafka.producer import RowProducer
 from app.metrics.catalogue import WebMetrics
+from app.metrics.kinds import CONTENT_TYPE
 from app.relay import Relay
 from app.slack.client import SlackClient
 from app.slack.signature import verify
-from app.web import bookings, errors, inbound, sign_in
-from app.web.access import public, refuse_unstated, require
-from app.web.exporting import exporting
+from app.web import bookings, errors, inbound, provisioning, scheduled, sign_in
+from app.web.access import public, refuse_unstated, require, require_bearer
+from app.web.exporting import exporting, tell
 from app.web.headers import SecurityHeaders
 from app.web.identity import Seals
 from app.web.interactions import form_for, may_decide, read_click, record
@@ -38,12 +39,20 @@ from app.web.timing import Timing
 from app.wiring import process_id, switched_off
 from db import migrate, sql
 from db.pool import Pool, create_pool
+from schemas.codes import Role
 from schemas.limits import REQUEST_BYTES_MAX, SLACK_REQUEST_BYTES_MAX
 
 log = structlog.get_logger()
 
 # Routes that are no page: one router each.
-ROUTERS: Final = (sign_in.router, bookings.router, control_workspace.router, inbound.router)
+ROUTERS: Final = (
+    sign_in.router,
+    bookings.router,
+    inbound.router,
+    control_workspace.router,
+    scheduled.router,
+    provisioning.router,
+)
 
 _CONNECTIONS = 8
 _DATABASE_S_MAX = 2.0
@@ -59,7 +68,7 @@ class Web:
     def __init__(self, config: Config, pool: Pool, metrics: WebMetrics) -> None:
         self.config, self.pool = config, pool
         self.producer, self.inbound = RowProducer(config), InboundProducer(config)
-        self.relay = Relay(pool, self.producer, metrics)
+        self.metrics, self.relay = metrics, Relay(pool, self.producer, metrics)
         self.slack = SlackClient(config) if config.slack_bot_token else None
         self.process_id = process_id(config.model_copy(update={"worker_id": None}))  # that name is a worker's
         self.seals, self.limiter = Seals(config), Limiter()
@@ -92,6 +101,11 @@ class Web:
             if self.slack is not None:
                 await self.slack.close()
 
+    @property
+    def publisher(self) -> Relay:
+        """Under the name that agents know."""
+        return self.relay
+
 
 def create_app(config: Config) -> FastAPI:
     """The application; it opens its connections when it starts."""
@@ -103,8 +117,8 @@ def create_app(config: Config) -> FastAPI:
         async with pool.acquire() as connection:
             if await migrate.schema_number(connection) < migrate.latest():
                 raise StartError("the database's schema is too old: run migrate")
-        app.state.web = Web(config, pool, metrics)
-        async with app.state.web.running(), exporting(config, pool, metrics):
+        web = app.state.web = Web(config, pool, metrics)
+        async with web.running(), exporting(config, pool, web.lag, metrics):
             yield
         await pool.close()
 
@@ -156,6 +170,13 @@ async def ready(request: Request, response: Response) -> dict[str, Any]:
         reasons.append("database_away")
     response.status_code = 503 if reasons else 200
     return {"ok": not reasons, "reasons": reasons}
+
+
+@probes.get("/metrics", dependencies=[require_bearer(Role.OPS, Role.SUPER_ADMIN)])
+async def metrics_of_all(request: Request) -> Response:
+    """In Prometheus' text format; for scrapers without a token there is WEB_METRICS_PORT."""
+    web: Web = request.app.state.web
+    return Response(tell(web.metrics), headers={"Content-Type": CONTENT_TYPE})
 
 
 @probes.post("/webhooks/slack/interactions", dependencies=[public("Slack signs its requests")])

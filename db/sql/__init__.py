@@ -11,6 +11,7 @@ delivery = Queries("delivery")
 review = Queries("review")
 admin = Queries("admin")
 ops = Queries("ops")
+quality = Queries("quality")
 sign_in = Queries("sign_in")
 overview = Queries("overview")
 booking = Queries("booking")
@@ -42,6 +43,7 @@ __all__ = [
     "ops",
     "outbox",
     "overview",
+    "quality",
     "review",
     "run",
     "run_list",

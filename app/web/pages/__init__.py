@@ -5,11 +5,14 @@ A page module has `PAGE`, what the navigation needs, and `router`, whose depende
 
 from typing import Final
 
-from app.web.pages import ai_ops, control, overview, runs
+from app.web.pages import ai_ops, control, dead_letters, lag, overview, quality, runs
 
 PAGES: Final = (
     overview,
+    lag,
     runs,
+    dead_letters,
     ai_ops,
+    quality,
     control,
 )
