@@ -12,7 +12,7 @@ PANELS: Final[dict[str, tuple[str, ...]]] = {
     "Look": ("doctor", "smoke", "lag", "idle", "explain", "runs", "dead_letters", "schema"),
     "Decide": ("workspace", "policy", "switch", "knowledge", "slots", "token"),
     "Judge": ("evaluate", "evaluate_gates", "replay", "calibrate"),
-    "Keep house": ("pruning", "erasing", "importing", "backfill"),
+    "Keep house": ("pruning", "erasing", "importing", "backfill", "quarantining"),
     "Analyse": ("export", "tail", "sample", "dictionary"),
 }
 
