@@ -24,6 +24,7 @@ analytics = Queries("analytics")
 ai_ops = Queries("ai_ops")
 control = Queries("control")
 run_list = Queries("run_list")
+quarantine = Queries("quarantine")
 
 __all__ = [
     "Query",
@@ -44,6 +45,7 @@ __all__ = [
     "outbox",
     "overview",
     "quality",
+    "quarantine",
     "review",
     "run",
     "run_list",

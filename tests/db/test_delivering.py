@@ -66,6 +66,7 @@ async def test_a_claim_that_is_too_old_is_not_used(one: Sending, monkeypatch: py
     row = await delivery_of(one)
     assert (row["status"], row["reason"], one.ledger.keys) == ("scheduled", "claim_too_old", [])
     assert row["retry_at"] is not None
+    monkeypatch.undo()
     row = await attempt(one)
     assert (row["status"], row["attempts"], len(one.ledger.keys)) == ("sent", 2, 1)
 
