@@ -11,6 +11,7 @@ PANELS: Final[dict[str, tuple[str, ...]]] = {
     "Run": ("demo", "running", "web", "migrating", "topics", "producing"),
     "Look": ("doctor", "smoke", "lag", "idle", "explain", "runs", "dead_letters", "schema"),
     "Decide": ("workspace", "policy", "switch", "knowledge", "slots", "token"),
+    "Judge": ("evaluate", "evaluate_gates", "replay", "calibrate"),
     "Keep house": ("pruning", "erasing", "importing", "backfill"),
     "Analyse": ("export", "tail", "sample", "dictionary"),
 }

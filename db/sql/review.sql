@@ -40,6 +40,7 @@ WHERE q.status = 'open' AND ($1::text IS NULL OR q.workspace_id = $1) ORDER BY q
 -- Requests that Slack has not seen; taken for a while so that one worker posts each.
 UPDATE review_request SET posted_at = now()
 WHERE id IN (SELECT id FROM review_request WHERE status = 'open' AND slack_ts IS NULL
+             AND workspace_id NOT LIKE 'ws-evaluate%'  -- nobody is asked about made-up messages
              AND (posted_at IS NULL OR posted_at < now() - interval '60 seconds')
              ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED)
 RETURNING *;

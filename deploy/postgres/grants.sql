@@ -56,6 +56,9 @@ GRANT UPDATE (result, done_at) ON review_action TO draft_pipeline_web;
 GRANT UPDATE (status, reason, finished_at, lease_until) ON delivery TO draft_pipeline_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox TO draft_pipeline_web;
 
+-- Retention, by the cron call of `web` or by a command. Erasing a lead, importing and backfilling are the owner's.
+GRANT DELETE ON draft_pipeline_run, draft_run_context, draft_pipeline_artifact TO draft_pipeline_web;
+
 -- Each process tells that it lives, and takes its row away when it ends.
 GRANT SELECT, INSERT, UPDATE, DELETE ON process_heartbeat TO draft_pipeline_worker, draft_pipeline_web;
 

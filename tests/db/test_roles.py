@@ -21,10 +21,9 @@ MODULES = {
     "worker": ("agents/", "app/worker", "app/relay", "app/deliveries", "app/housekeeping", "app/leases", "app/ingest",
                "app/kafka/", "app/slack/posting"),
     "web": ("app/web/", "app/cli/", "app/metrics/", "app/relay", "app/control/", "agents/outside_bookings",
-            "agents/requesting", "agents/undoing", "agents/outcomes"),
+            "agents/requesting", "agents/outcomes", "app/retention"),
 }  # fmt: skip
 OWNERS = {"agents/backfill.py", "app/cli/migrating.py"}
-ONLY_WEB = {"agents/undoing.py"}
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +75,7 @@ def used_by(role: str) -> set[str]:
     found = set()
     for path in (path for folder in ("agents", "app") for path in (ROOT / folder).rglob("*.py")):
         where = str(path.relative_to(ROOT))
-        if (
-            any(where.startswith(start) for start in MODULES[role])
-            and where not in OWNERS
-            and (role == "web" or where not in ONLY_WEB)
-        ):
+        if any(where.startswith(start) for start in MODULES[role]) and where not in OWNERS:
             found |= set(re.findall(r"\bsql\.(\w+\.\w+)\.(?:run|row|one|rows|value)\b", path.read_text("utf-8")))
     return found
 
