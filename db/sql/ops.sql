@@ -189,6 +189,17 @@ SELECT c.relname AS table, t.tgname AS name, t.tgenabled <> 'D' AS enabled
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND NOT t.tgisinternal ORDER BY 1, 2;
 
+-- name: functions_of(schema)
+-- What every function of ours does: arguments and body.
+SELECT p.proname AS name, pg_get_function_identity_arguments(p.oid) || ' ' || p.prosrc AS definition
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = $1 AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e') ORDER BY 1;
+
+-- name: views_of(schema)
+-- Every view, as the server reads it.
+SELECT c.relname AS name, pg_get_viewdef(c.oid) AS definition
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'v' ORDER BY 1;
+
 -- name: living_processes()
 -- Processes whose heart beat lately.
 SELECT process_id, role, version, started_at, extract(epoch FROM now() - beat_at)::float8 AS age_s, switches
