@@ -69,7 +69,8 @@ def _tell(found: Calibration) -> None:
         print(f"{found.count} reviewed drafts; confidence and share are {found.gap:.3f} apart on average")
     if found.threshold is not None:
         print(
-            f"threshold {found.threshold:.2f}: at or above it at least {found.precision:.1%} is good, with 95 % certainty"
+            f"threshold {found.threshold:.2f}: at or above it at least {found.precision:.1%} is good,"
+            " with 95 % certainty"
         )
         print(f"try it first: draft-pipeline replay --threshold {found.threshold:.2f}")
     elif found.count < found.needed:

@@ -8,6 +8,7 @@ import json
 import mailbox
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage, Message
@@ -103,7 +104,7 @@ def read(path: Path) -> Iterator[tuple[str, InboundMessage]]:
     elif path.suffix in (".jsonl", ".ndjson"):
         yield from _lines(path)
     else:
-        with mailbox.mbox(path, create=False) as box:
+        with closing(mailbox.mbox(path, create=False)) as box:
             for key, raw in box.iteritems():
                 yield (
                     f"{path.name}:{key}",

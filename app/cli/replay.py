@@ -95,7 +95,7 @@ async def replayed(
         count += 1
         if count % TELL_ROWS == 0:
             say(f"replay: {count} drafts")
-        recorded = recorded_of(row, tried)
+        recorded = recorded_of(dict(row), tried)
         would, iteration = redecide(recorded, tried.threshold)
         yield Replayed(
             draft_id=str(row["id"]),

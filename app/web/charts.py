@@ -20,6 +20,7 @@ _STYLES: Final = 5
 _STEPS: Final = (1, 2, 2.5, 5, 10)
 _DAY: Final = timedelta(days=1)
 _LABELS: Final = 6
+_DOTS_SHOWN: Final = 48
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _line(
 ) -> list[Markup]:
     """The line, broken where a value is missing, and a dot with its value for each point."""
     runs: list[list[str]] = [[]]
-    dots = []
+    dots, quiet = [], "many " if len(series.points) > _DOTS_SHOWN else ""  # many are shown on hover only
     for at, value in series.points:
         if value is None:
             runs.append([])
@@ -99,8 +100,8 @@ def _line(
         said = f"{series.name}: {_number(value)} {unit}".strip()
         dots.append(
             Markup(
-                '<circle class="dot f{}" cx="{}" cy="{}" r="2.5"><title>{}, {:%Y-%m-%d %H:%M}Z</title></circle>'
-            ).format(style, *place.split(","), said, at.astimezone(UTC))
+                '<circle class="dot {}f{}" cx="{}" cy="{}" r="2.5"><title>{}, {:%Y-%m-%d %H:%M}Z</title></circle>'
+            ).format(quiet, style, *place.split(","), said, at.astimezone(UTC))
         )
     lines = [
         Markup('<polyline class="line s{}" points="{}"/>').format(style, " ".join(run)) for run in runs if len(run) > 1

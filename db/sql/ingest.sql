@@ -131,3 +131,7 @@ SET next_offset = excluded.next_offset, updated_at = now() WHERE w.next_offset <
 -- name: watermarks(topic)
 -- How far ingest is, per partition.
 SELECT partition, next_offset FROM ingest_watermark WHERE topic = $1;
+
+-- name: known_workspaces(workspace_ids)
+-- Which of these workspaces exist.
+SELECT id FROM workspace WHERE id = ANY ($1::text[]);

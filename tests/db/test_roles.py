@@ -151,7 +151,8 @@ async def test_a_worker_changes_no_setting_and_no_record_of_who_did_what(urls: d
     [
         "UPDATE message SET body = ''",
         "INSERT INTO delivery (id) VALUES (gen_random_uuid())",
-        "UPDATE delivery SET status = 'sent'",
+        "UPDATE delivery SET content = '', recipient = ''",
+        "UPDATE review_action SET actor = ''",
         "UPDATE draft_claim SET settled_at = NULL",
         "UPDATE model_call SET status = 'refused'",
         "DELETE FROM admin_audit",

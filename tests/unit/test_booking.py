@@ -70,6 +70,9 @@ def reason(run: RunState) -> str:
         ("2026-03-03T09:00:00Z please", "UTC"),
         ("2026-03-03T10:00:00+01:00 please", None),
         ("Tuesday, 3 March at 9:00 UTC", None),
+        ("I could do 2026-03-03T09:00:00Z.", "UTC"),
+        ("So 3 March at 9:00 UTC it is", None),
+        ("Di., 3.3.2026 um 10 Uhr, Europe/Berlin", "Europe/Berlin"),
         ("mardi 3 mars à 10h00, heure de Paris (Europe/Paris)", "Europe/Paris"),
     ],
 )
