@@ -31,7 +31,7 @@ async def many(site: Site) -> AsyncIterator[None]:
     await insert(site.db, "lead", workspace_id=MANY, lead_id="lead-many")
     for number in range(120):
         run, draft = uuid.uuid4(), uuid.uuid4()
-        failed = number % 10 == 9
+        failed = number % 10 == 0
         await insert(
             site.db, "draft_pipeline_run", id=run, workspace_id=MANY, lead_id="lead-many", trigger_message_id=f"m-{number}",
             draft_id=draft, channel="chat", status="FAILED" if failed else "COMPLETED", phase="done", reason="confident",
@@ -86,7 +86,8 @@ async def test_a_page_tells_how_many_of_each_status_there_are(site: Site) -> Non
         ({"status": "RUNNING"}, 0),
         ({"outcome": "sent"}, 1),
         ({"decision": "send_immediate"}, 1),
-        ({"decision": "send_immediate", "failed": "true"}, 1),
+        ({"decision": "send_immediate", "failed": "true"}, 0),
+        ({"decision": "needs_review", "failed": "true"}, 12),
         ({"revision": "applied"}, 0),
         ({"id": "m-7"}, 1),
         ({"id": "lead-many", "within": "1h", "failed": "true"}, 6),
@@ -102,6 +103,7 @@ async def test_filters_narrow_the_list(site: Site, filters: dict[str, Any], foun
 
 async def test_a_rare_outcome_is_found_by_going_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page looks at a bounded number of runs, says how far it looked, and goes on from there."""
+    monkeypatch.setattr(run_list, "RUNS_LOOKED_FIRST", 20)
     monkeypatch.setattr(run_list, "RUNS_LOOKED_AT_MAX", 60)
     first = await _list(site, workspace=MANY, outcome="sent")
     assert (first["runs"], first["looked_to"] is not None) == ([], True)
