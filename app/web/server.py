@@ -1,12 +1,10 @@
-"""The web process: `/live`, `/ready` and `POST /webhooks/slack/interactions`."""
+"""The web process: `/live`, `/ready`, and the way in for what people decide."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request, Response
 
 from agents.persist import TRANSIENT
@@ -15,13 +13,9 @@ from app.config import Config
 from app.kafka.producer import RowProducer
 from app.relay import Relay
 from app.slack.client import SlackClient
-from app.slack.signature import verify
-from app.web.interactions import form_for, may_decide, read_click, record
+from app.web import slack
 from db import migrate
 from db.pool import Pool, create_pool
-from schemas.limits import SLACK_REQUEST_BYTES_MAX
-
-log = structlog.get_logger()
 
 _CONNECTIONS = 8
 _DATABASE_S_MAX = 2.0
@@ -39,6 +33,7 @@ class Web:
         self.producer = RowProducer(config)
         self.relay = Relay(pool, self.producer)
         self.slack = SlackClient(config) if config.slack_bot_token else None
+        self.tasks: set[asyncio.Task[None]] = set()
 
 
 def create_app(config: Config) -> FastAPI:
@@ -54,6 +49,7 @@ def create_app(config: Config) -> FastAPI:
         publishing = asyncio.create_task(web.relay.publish_forever())
         yield
         publishing.cancel()
+        await asyncio.gather(*web.tasks)
         await web.producer.stop()
         if web.slack is not None:
             await web.slack.close()
@@ -62,7 +58,7 @@ def create_app(config: Config) -> FastAPI:
     app = FastAPI(title="draft-pipeline", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.get("/live")(live)
     app.get("/ready")(ready)
-    app.post("/webhooks/slack/interactions")(slack_interaction)
+    app.include_router(slack.router)
     return app
 
 
@@ -83,35 +79,3 @@ async def ready(request: Request, response: Response) -> dict[str, Any]:
         reasons.append("database_away")
     response.status_code = 503 if reasons else 200
     return {"ok": not reasons, "reasons": reasons}
-
-
-async def slack_interaction(request: Request) -> Response:
-    """Verify, write, answer 200: Slack waits 3 seconds. Forged or stale: 401. What we do not know: 400."""
-    web: Web = request.app.state.web
-    body = await _bounded_body(request)
-    if body is None:
-        return Response(status_code=413)
-    if not verify(request.headers, body, web.config.slack_signing_secrets, time.time()):
-        return Response(status_code=401)
-    click = read_click(body, web.config)
-    if click is None:
-        return Response(status_code=400)
-    if not await may_decide(web.pool, web.config, click):
-        log.warning("slack_click_refused", draft_id=click.binding.draft_id, slack_user_id=click.user)
-        return Response(status_code=200)
-    if click.opens_form:
-        view = await form_for(web.pool, click)
-        if view is not None and click.trigger_id and web.slack is not None:
-            await web.slack.open_view(click.trigger_id, view)
-        return Response(status_code=200)
-    web.relay.publish(await record(web.pool, click))
-    return Response(status_code=200)
-
-
-async def _bounded_body(request: Request) -> bytes | None:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > SLACK_REQUEST_BYTES_MAX:
-            return None
-    return body
