@@ -10,6 +10,7 @@ import asyncpg
 from agents.hard_blocks import BlockGroup, HardBlock, check_text, may_pass, pack_texts
 from agents.outcomes import sha256_of
 from agents.starting import state_of
+from agents.strangers import other_leads_in
 from db import sql
 from db.pool import Executor
 from schemas.review import Binding, claims_sha256_of
@@ -61,13 +62,9 @@ async def blocks_of(connection: Executor, draft_id: uuid.UUID, text: str) -> tup
     if pinned is None:
         return None
     state = state_of(pinned)
-    return check_text(
-        text,
-        state.snapshot,
-        pack_texts(state.pack),
-        language=pinned["language"],
-        scheduling=pinned["scheduling"],
-    )
+    language, scheduling = pinned["language"], pinned["scheduling"]
+    checked = check_text(text, state.snapshot, pack_texts(state.pack), language=language, scheduling=scheduling)
+    return (*await other_leads_in(connection, text, state, checked), *checked)
 
 
 def forbidding(blocks: Iterable[HardBlock], binding: Binding, text: str, *, edited: bool) -> HardBlock | None:

@@ -9,14 +9,16 @@ import random
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import asyncpg
 
+from agents.booking import Wish
+from agents.budgeting import choices, model_columns, record_within_budget, settle_reservations
 from agents.errors import UnusableAnswer
 from agents.hard_blocks import ContextClaims
 from agents.ports import Answered, CallIdentity, Failed, ModelResult, Refused, Unusable, Usage
-from agents.prompting import ask_sha256
+from agents.prompting import ask_sha256, bundle_figures
 from agents.rim import Interrupted, Lease, Rim
 from agents.stages import DRAFT_ORDER, STAGES, next_draft_stage
 from agents.state import Ask, RunState
@@ -34,10 +36,6 @@ class StageFailed(Exception):
     def __init__(self, stage: Stage, code: str) -> None:
         super().__init__(f"{stage}: {code}")
         self.stage, self.code = stage, code
-
-
-class OverBudget(Exception):
-    """The call's worst case does not fit into what the workspace has left this month."""
 
 
 class CallNotAllowed(Exception):
@@ -61,7 +59,8 @@ class Totals:
 
 @dataclass(frozen=True)
 class NextCall:
-    """The first attempt of the next draft stage, recorded together with what came before it: one round trip less."""
+    """A call that is recorded before it is made. The first attempt of the next draft stage is recorded together with
+    what came before it: one round trip less."""
 
     ask: Ask
     choice: ModelChoice
@@ -96,7 +95,10 @@ def next_call(state: RunState, done: frozenset[Stage], known_models: frozenset[s
 
 @dataclass
 class ActiveRun:
-    """A run in the hands of this task. `state` is what the recorded answers fold to; `next_call` is recorded."""
+    """A run in the hands of this task. `state` is what the recorded answers fold to; `next_call` is recorded.
+
+    `wish` is the slot that the lead accepted, once that was looked at; `held` whether it is this draft's.
+    """
 
     rim: Rim
     lease: Lease
@@ -104,12 +106,16 @@ class ActiveRun:
     draft_id: uuid.UUID
     traceparent: str | None
     recorded: dict[tuple[str, int], asyncpg.Record] = field(default_factory=dict)
+    models: dict[tuple[str, int], str] = field(default_factory=dict)
     attempts: dict[tuple[str, int], int] = field(default_factory=dict)
     spent_attempts: dict[tuple[str, int], int] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     next_call: NextCall | None = None
+    last_call: uuid.UUID | None = None
     claims: ContextClaims | None = None
     source: str = "pipeline"
+    wish: Wish | None = None
+    held: bool = False
 
     @property
     def run_id(self) -> uuid.UUID:
@@ -118,6 +124,11 @@ class ActiveRun:
     @property
     def workspace_id(self) -> str:
         return self.state.snapshot.workspace_id
+
+    @property
+    def limited(self) -> bool:
+        """Whether each call is held against a monthly budget."""
+        return self.state.snapshot.settings.monthly_budget_usd is not None
 
 
 def choice_for(run: ActiveRun, stage: Stage) -> ModelChoice:
@@ -132,9 +143,8 @@ async def ask_stage(run: ActiveRun, stage: Stage) -> None:
     ask = STAGES[stage].ask(run.state)
     key, code = (stage.value, ask.iteration), "no_attempt_left"
     while run.spent_attempts.get(key, 0) < STAGE_ATTEMPTS_MAX:
-        choice = await _affordable(run, ask)
-        await wait_for_model(run, choice.model)
-        result, used = await _one_call(run, ask, choice, revision=False)
+        await wait_for_model(run, choice_for(run, stage).model)
+        result, used = await _one_call(run, ask, revision=False)
         if isinstance(result, Answered):
             return
         code = result.code
@@ -145,6 +155,7 @@ async def ask_stage(run: ActiveRun, stage: Stage) -> None:
             break
         if run.spent_attempts[key] < STAGE_ATTEMPTS_MAX and not isinstance(result, Unusable):
             await run.lease.guard(_back_off(run, result, run.spent_attempts[key]))
+    await settle_reservations(run, ask)
     raise StageFailed(stage, code)
 
 
@@ -156,11 +167,9 @@ async def ask_once(run: ActiveRun, stage: Stage, deadline: float) -> None:
     ask = STAGES[stage].ask(run.state)
     refusals = 0
     while True:
-        choice = choice_for(run, stage)
         async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
-            await _affordable(run, ask)
-            await wait_for_model(run, choice.model)
-        result, _ = await _one_call(run, ask, choice, revision=True, timeout_s=deadline - time.monotonic())
+            await wait_for_model(run, choice_for(run, stage).model)
+        result, _ = await _one_call(run, ask, revision=True, timeout_s=deadline - time.monotonic())
         match result:
             case Answered():
                 return
@@ -181,36 +190,19 @@ async def wait_for_model(run: ActiveRun, model: str) -> None:
         await run.lease.guard(run.rim.model.available(model))
 
 
-async def _affordable(run: ActiveRun, ask: Ask) -> ModelChoice:
-    """The model this call may use: the chosen one, a cheaper one when the budget is short. Raises OverBudget."""
-    choice = choice_for(run, ask.stage)
-    limit = run.state.snapshot.settings.monthly_budget_usd
-    if limit is None:
-        return choice
-    spent = await sql.model_call.month_spent_usd.value(run.rim.pool, workspace_id=run.workspace_id)
-    cheaper = run.state.snapshot.settings.cheaper_model
-    candidates = [choice]
-    if cheaper in run.rim.model.known_models and cheaper is not None:
-        candidates.append(choice.model_copy(update={"model": cheaper}))
-    for candidate in candidates:
-        worst = run.rim.model.worst_case_usd(ask, candidate)
-        if worst is not None and spent + worst <= float(limit):
-            return candidate
-    raise OverBudget
-
-
 async def _one_call(
-    run: ActiveRun, ask: Ask, choice: ModelChoice, *, revision: bool, timeout_s: float = MODEL_CALL_S_MAX
+    run: ActiveRun, ask: Ask, *, revision: bool, timeout_s: float = MODEL_CALL_S_MAX
 ) -> tuple[ModelResult, bool]:
     """Record, make and settle one request. Returns the result and whether it used up an attempt."""
-    call, input_sha256 = await _record(run, ask, choice, revision=revision)
+    written = await _record(run, ask, revision=revision)
+    choice, run.last_call = written.choice, written.call
     run.rim.crash_point("call.recorded")
     try:
         result = await run.lease.guard(
-            run.rim.model.call(ask, choice, CallIdentity(call, run.run_id), min(timeout_s, MODEL_CALL_S_MAX))
+            run.rim.model.call(ask, choice, CallIdentity(written.call, run.run_id), min(timeout_s, MODEL_CALL_S_MAX))
         )
     except Interrupted as interrupted:
-        await _settle_failure(run, ask, call, "failed", interrupted.reason, Usage(), outage=False)
+        await _settle_failure(run, written, "failed", interrupted.reason, Usage(), outage=False)
         raise
     run.rim.crash_point("call.answered")
     run.totals.add(result.usage)
@@ -221,12 +213,13 @@ async def _one_call(
             result = Unusable(unusable.code, result.usage)
         else:
             following = None if revision else next_call(state, _done_after(ask.stage), run.rim.model.known_models)
-            recorded = await _settle_answer(run, ask, choice, call, input_sha256, result, following)
+            recorded = await _settle_answer(run, written, result, following)
             run.state, run.next_call = state, following if recorded else None
+            await settle_reservations(run, ask)
             return result, True
     outage = isinstance(result, Failed | Refused) and run.rim.model.is_down(choice.model)
     status = {Unusable: "unusable", Failed: "failed", Refused: "refused"}[type(result)]
-    await _settle_failure(run, ask, call, status, result.code, result.usage, outage=outage)
+    await _settle_failure(run, written, status, result.code, result.usage, outage=outage)
     return result, not outage
 
 
@@ -235,7 +228,8 @@ async def give_up_next_call(run: ActiveRun) -> None:
     following, run.next_call = run.next_call, None
     if following is not None:
         run.attempts[following.ask.stage.value, following.ask.iteration] = 1
-        await _settle_failure(run, following.ask, following.call, "refused", "not_made", Usage(), outage=False)
+        run.last_call = following.call
+        await _settle_failure(run, following, "refused", "not_made", Usage(), outage=False)
 
 
 def _done_after(stage: Stage) -> frozenset[Stage]:
@@ -243,54 +237,52 @@ def _done_after(stage: Stage) -> frozenset[Stage]:
     return frozenset(DRAFT_ORDER[: DRAFT_ORDER.index(stage) + 1])
 
 
-async def _record(run: ActiveRun, ask: Ask, choice: ModelChoice, *, revision: bool) -> tuple[uuid.UUID, str]:
-    """Write the call before it is made. Raises Interrupted when the run is not ours any more, else CallNotAllowed."""
-    key = (ask.stage.value, ask.iteration)
+async def _record(run: ActiveRun, ask: Ask, *, revision: bool) -> NextCall:
+    """Write the call before it is made. Raises Interrupted when the run is not ours any more, OverBudget when no
+    model's worst case fits, else CallNotAllowed."""
+    key, choice = (ask.stage.value, ask.iteration), choice_for(run, ask.stage)
     recorded_before, run.next_call = run.next_call, None
     if recorded_before is not None and recorded_before.ask == ask and recorded_before.choice == choice:
         run.attempts[key] = 1
-        return recorded_before.call, recorded_before.input_sha256
+        return recorded_before
     attempt = run.attempts[key] = run.attempts.get(key, 0) + 1
     call = call_id(run.run_id, ask.stage, ask.iteration, attempt)
-    input_sha256 = ask_sha256(ask, choice.model, choice.effort)
-    query = sql.model_call.record_revision_call_if_allowed if revision else sql.model_call.record_call_if_leased
-    worst = None
-    if run.state.snapshot.settings.monthly_budget_usd is not None:
-        worst = run.rim.model.worst_case_usd(ask, choice)
-    recorded = await query.value(
-        run.rim.pool,
-        run_id=run.run_id,
-        epoch=run.lease.epoch,
-        call_id=call,
-        stage=ask.stage.value,
-        iteration=ask.iteration,
-        attempt=attempt,
-        model=choice.model,
-        effort=choice.effort,
-        input_sha256=input_sha256,
-        reserved_usd=worst or 0,
-    )
-    if recorded is None:
-        run.lease.check()
-        standing = await sql.run.run_with_context.row(run.rim.pool, run_id=run.run_id)
-        if standing is None or standing["lease_epoch"] != run.lease.epoch or standing["status"] != "RUNNING":
-            raise Interrupted("lease_lost")
-        if standing["superseded_at"] is not None:
-            raise Interrupted("superseded")
-        raise CallNotAllowed
-    return call, input_sha256
+    columns = _columns(run, ask, call, attempt)
+    if run.limited:
+        chosen = await record_within_budget(run, ask, choices(run, choice, revision=revision), columns, revision)
+    else:
+        query = sql.model_call.record_revision_call_if_allowed if revision else sql.model_call.record_call_if_leased
+        recorded = await query.value(run.rim.pool, reserved_usd=0, **columns, **model_columns(ask, choice))
+        chosen = choice if recorded is not None else None
+    if chosen is None:
+        await _refused_by_the_database(run)
+    return NextCall(ask, chosen, call, ask_sha256(ask, chosen.model, chosen.effort))
 
 
-async def _settle_answer(
-    run: ActiveRun,
-    ask: Ask,
-    choice: ModelChoice,
-    call: uuid.UUID,
-    input_sha256: str,
-    result: Answered,
-    following: NextCall | None,
-) -> bool:
+def _columns(run: ActiveRun, ask: Ask, call: uuid.UUID, attempt: int) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "epoch": run.lease.epoch,
+        "call_id": call,
+        "stage": ask.stage.value,
+        "iteration": ask.iteration,
+        "attempt": attempt,
+    }
+
+
+async def _refused_by_the_database(run: ActiveRun) -> NoReturn:
+    run.lease.check()
+    standing = await sql.run.run_with_context.row(run.rim.pool, run_id=run.run_id)
+    if standing is None or standing["lease_epoch"] != run.lease.epoch or standing["status"] != "RUNNING":
+        raise Interrupted("lease_lost")
+    if standing["superseded_at"] is not None:
+        raise Interrupted("superseded")
+    raise CallNotAllowed
+
+
+async def _settle_answer(run: ActiveRun, written: NextCall, result: Answered, following: NextCall | None) -> bool:
     """Write answer, artifact and the next call's record; returns whether the next call is recorded."""
+    ask = written.ask
     answer = result.answer.model_dump(mode="json")
     text = answer.get("text")
     payload = storable_payload(answer)
@@ -298,20 +290,20 @@ async def _settle_answer(
         run.rim.pool,
         run_id=run.run_id,
         epoch=run.lease.epoch,
-        call_id=call,
+        call_id=written.call,
         cost_usd=result.usage.cost_usd,
         input_tokens=result.usage.input_tokens,
         output_tokens=result.usage.output_tokens,
         latency_ms=result.usage.latency_ms,
         feature_id=FEATURE_ID[ask.stage],
         source=run.source,
-        metadata=_metadata(run, ask, result.usage),
+        metadata=_metadata(run, written, result.usage),
         artifact_id=derive("artifact", run.run_id, ask.stage, ask.iteration),
         stage=ask.stage.value,
         iteration=ask.iteration,
         prompt_key=ask.prompt_key,
-        input_sha256=input_sha256,
-        model=choice.model,
+        input_sha256=written.input_sha256,
+        model=written.choice.model,
         payload=payload,
         text=storable_text(text) if isinstance(text, str) else None,
         **(following.columns() if following is not None else NO_NEXT_CALL),
@@ -320,15 +312,16 @@ async def _settle_answer(
     if stored["artifact_id"] is None:
         run.lease.check()
         raise Interrupted("lease_lost")
+    run.models[ask.stage.value, ask.iteration] = written.choice.model
     return stored["next_id"] is not None
 
 
 async def _settle_failure(
-    run: ActiveRun, ask: Ask, call: uuid.UUID, status: str, failure: str, usage: Usage, *, outage: bool
+    run: ActiveRun, written: NextCall, status: str, failure: str, usage: Usage, *, outage: bool
 ) -> None:
     await sql.model_call.settle_call.run(
         run.rim.pool,
-        call_id=call,
+        call_id=written.call,
         status=status,
         failure=failure,
         during_outage=outage,
@@ -336,20 +329,21 @@ async def _settle_failure(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         latency_ms=usage.latency_ms,
-        feature_id=FEATURE_ID[ask.stage],
+        feature_id=FEATURE_ID[written.ask.stage],
         source=run.source,
-        metadata={**_metadata(run, ask, usage), "during_outage": outage},
+        metadata={**_metadata(run, written, usage), "during_outage": outage},
     )
 
 
-def _metadata(run: ActiveRun, ask: Ask, usage: Usage) -> dict[str, Any]:
-    """Numbers and booleans only; the database refuses anything else."""
+def _metadata(run: ActiveRun, written: NextCall, usage: Usage) -> dict[str, Any]:
+    """Numbers and booleans only; the database refuses anything else. `coerced`: settings that made no sense."""
     return {
-        "iteration": ask.iteration,
-        "attempt": run.attempts[(ask.stage.value, ask.iteration)],
+        "iteration": written.ask.iteration,
+        "attempt": run.attempts[(written.ask.stage.value, written.ask.iteration)],
         "cached_tokens": usage.cached_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
-        "bundle_enabled": run.state.snapshot.bundle_enabled,
+        **bundle_figures(run.state, written.ask.stage),
+        "coerced": len(written.choice.coerced),
     }
 
 

@@ -12,6 +12,7 @@ import asyncpg
 import structlog
 
 from agents.claiming import Ours, Settled, WriteFailed, claim
+from agents.holding import meeting_obstacle
 from agents.outcomes import add_event, draft_outcome, envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.ports import ChannelAdapter, Outgoing, SendRefused, SendResult, SendUnknown, Sent
@@ -50,6 +51,7 @@ def obstacle(rim: Rim, delivery: asyncpg.Record, now: asyncpg.Record) -> Obstacl
         (now["suppressed"], Obstacle("lead_suppressed", DraftStatus.SUPPRESSED)),
         (now["newer_inbound"], Obstacle("newer_inbound", DraftStatus.SUPERSEDED)),
         (now["answered"], Obstacle("answered", DraftStatus.SUPERSEDED)),
+        (now["meeting_obstacle"] is not None, Obstacle(now["meeting_obstacle"] or "")),
         (delivery["content_sha256"] != sha256_of(delivery["content"]), Obstacle("text_changed")),
     )
     policy = (
@@ -91,6 +93,8 @@ async def _claim_and_send(rim: Rim, delivery: asyncpg.Record, adapter: ChannelAd
         await sql.delivery.lock_lead.run(connection, workspace_id=delivery["workspace_id"], lead_id=delivery["lead_id"])
         standing = await sql.delivery.send_standing.row(connection, draft_id=delivery["draft_id"])
         found[0] = obstacle(rim, delivery, standing) if standing is not None else Obstacle("draft_erased")
+        if standing is not None and found[0] is None and standing["scheduling"]:
+            found[0] = await _about_meeting(connection, delivery, standing)
         if standing is None or found[0] is not None:
             return None
         seen[:] = [standing]
@@ -112,6 +116,11 @@ async def _claim_and_send(rim: Rim, delivery: asyncpg.Record, adapter: ChannelAd
         await _obstructed(rim, delivery, found[0])
     elif isinstance(taken, Settled | WriteFailed):
         log.warning("delivery_claim_failed", delivery_id=str(delivery["id"]))
+
+
+async def _about_meeting(connection: Connection, delivery: asyncpg.Record, standing: asyncpg.Record) -> Obstacle | None:
+    code = await meeting_obstacle(connection, standing, delivery["content"], automatic=delivery["automatic"])
+    return Obstacle(code) if code is not None else None
 
 
 async def _send(
@@ -206,6 +215,7 @@ def outgoing_of(delivery: asyncpg.Record, now: asyncpg.Record) -> Outgoing:
         references=references,
         automatic=delivery["automatic"],
         config=dict(now["channels"].get(delivery["channel"]) or {}),
+        traceparent=now["traceparent"],
     )
 
 

@@ -5,19 +5,32 @@ from typing import Any, Final
 
 import asyncpg
 
-from agents.calling import ActiveRun
+from agents.booking import Plan, decided
 from agents.draft import leased_elsewhere
-from agents.ending import end_run
+from agents.ending import count_superseded, end_run
 from agents.fates import DONE, Dropped, Fate, Retry
+from agents.holding import with_followup
 from agents.outcomes import draft_outcome, envelope, row_of, sha256_of
 from agents.persist import persist
-from agents.policy import Decision, SendFacts, decide_action, due_at
+from agents.policy import Decision, Reason, SendFacts, decide_action, due_at
+from agents.resuming import active_run
 from agents.rim import Interrupted, Lease, Rim
 from agents.starting import age_s, state_of, trace_of
 from agents.state import RunState
 from db import sql
 from db.artifact import storable_payload
-from schemas.codes import Action, DraftStatus, KillSwitch, OutcomeStatus, Phase, RevisionOutcome, RunStatus
+from db.pool import Executor
+from schemas.codes import (
+    Action,
+    BookingStatus,
+    DraftStatus,
+    KillSwitch,
+    MeetingOutcome,
+    OutcomeStatus,
+    Phase,
+    RevisionOutcome,
+    RunStatus,
+)
 from schemas.events import RevisionResult
 from schemas.ids import delivery_id, derive
 from schemas.limits import LEASE_S, OUTBOX_TAKEN_S
@@ -45,7 +58,9 @@ async def handle(event: RevisionResult, rim: Rim) -> Fate:
             return Dropped("draft_erased")
         state = state_of(row).with_text(standing["content"])
         if taken["superseded"] or event.outcome is RevisionOutcome.SUPERSEDED:
-            await _abort(rim, lease, state, row)
+            run = await active_run(rim, lease)
+            await end_run(run, RunStatus.ABORTED, "superseded")
+            await count_superseded(run)
             return DONE
         try:
             await _decide(rim, lease, state, standing, event, row["traceparent"])
@@ -54,23 +69,27 @@ async def handle(event: RevisionResult, rim: Rim) -> Fate:
     return DONE
 
 
-async def _abort(rim: Rim, lease: Lease, state: RunState, row: asyncpg.Record) -> None:
-    run = ActiveRun(rim, lease, state, row["draft_id"], row["traceparent"])
-    await end_run(run, RunStatus.ABORTED, "superseded")
-
-
 async def _decide(
     rim: Rim, lease: Lease, state: RunState, standing: asyncpg.Record, event: RevisionResult, traceparent: str | None
 ) -> None:
-    decision = decide_action(_facts(rim, state, standing, event))
-    decided = await _record(rim, lease, state, standing, event, decision, traceparent)
+    plan = _meeting(state, standing, event)
+    decision = decide_action(_facts(rim, state, standing, event, plan))
+    delivery = await _record(rim, lease, state, standing, event, decision, plan, traceparent)
     rim.crash_point("decision.recorded")
     rim.run_ended()
-    if decided is not None and decision.action is Action.SEND_IMMEDIATE:
+    if delivery is not None and decision.action is Action.SEND_IMMEDIATE:
         rim.deliver_soon()
 
 
-def _facts(rim: Rim, state: RunState, standing: asyncpg.Record, event: RevisionResult) -> SendFacts:
+def _meeting(state: RunState, standing: asyncpg.Record, event: RevisionResult) -> Plan | None:
+    """What is to become of the meeting, None when none is arranged."""
+    if standing["meeting_outcome"] is None:
+        return None
+    planned = Plan(MeetingOutcome(standing["meeting_outcome"]), standing["meeting_reason"])
+    return decided(planned, state.snapshot, state.pack, event.confidence)
+
+
+def _facts(rim: Rim, state: RunState, standing: asyncpg.Record, event: RevisionResult, plan: Plan | None) -> SendFacts:
     snapshot, settings = state.snapshot, state.snapshot.settings
     channel = dict(standing["channels"].get(snapshot.channel) or {})
     return SendFacts(
@@ -92,6 +111,11 @@ def _facts(rim: Rim, state: RunState, standing: asyncpg.Record, event: RevisionR
         has_recipient=snapshot.recipient is not None,
         rate_limited=standing["replies_last_hour"] >= settings.auto_replies_per_hour_max
         or standing["replies_last_day"] >= settings.auto_replies_per_day_max,
+        meeting_obstacle=standing["meeting_obstacle"]
+        or (Reason.MEETING_NOT_HELD if standing["booking_status"] == BookingStatus.RELEASED else None),
+        booking_refused=plan is not None
+        and plan.outcome in (MeetingOutcome.TASK_CREATED, MeetingOutcome.ERROR)
+        and standing["booking_status"] is not None,
     )
 
 
@@ -102,16 +126,19 @@ async def _record(
     draft: asyncpg.Record,
     event: RevisionResult,
     decision: Decision,
+    plan: Plan | None,
     traceparent: str | None,
 ) -> uuid.UUID | None:
-    """Write the decision in one statement; returns the delivery's id when there is one."""
+    """Write the decision in one statement; returns the delivery's id when there is one. A meeting that is not to be
+    booked has its follow-up in the same transaction."""
     sends = decision.action in (Action.SEND_IMMEDIATE, Action.SEND_DELAYED)
     delivery = delivery_id(event.draft_id, 1) if sends else None
     written, topic = _written(draft, event, decision, delivery, traceparent)
-    recorded = await persist(
-        rim,
-        lambda: sql.draft.record_decision_if_leased.row(
-            rim.pool,
+    followup = plan if decision.action is not Action.NONE else None
+
+    async def write(executor: Executor) -> asyncpg.Record | None:
+        return await sql.draft.record_decision_if_leased.row(
+            executor,
             run_id=event.run_id,
             epoch=lease.epoch,
             reason=decision.reasons[0],
@@ -129,8 +156,9 @@ async def _record(
             review_id=derive("review", event.draft_id) if decision.action is Action.NEEDS_REVIEW else None,
             review_s=state.snapshot.settings.review_s_max,
             **written,
-        ),
-    )
+        )
+
+    recorded = await persist(rim, lambda: with_followup(rim.pool, event.draft_id, followup, write))
     if recorded is None:
         raise Interrupted("lease_lost")
     lease.given_back()

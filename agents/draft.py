@@ -3,25 +3,30 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
-from agents.calling import ActiveRun, OverBudget, StageFailed, ask_stage, choice_for, give_up_next_call
-from agents.ending import end_run
+from agents.budgeting import OverBudget, settle_reservations
+from agents.calling import ActiveRun, StageFailed, ask_stage, choice_for, give_up_next_call
+from agents.ending import count_superseded, end_run
 from agents.fates import DONE, Dropped, Fate, Retry
-from agents.hard_blocks import ContextClaims, HardBlock, check_text, codes, pack_texts
+from agents.hard_blocks import ContextClaims, HardBlock, already_booked, check_text, codes, pack_texts
+from agents.holding import hold_slot, record_meeting, slot_is_taken
 from agents.outcomes import envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.resuming import active_run
 from agents.rim import Interrupted, Rim
 from agents.stages import MEETING_STAGES, next_draft_stage, skip
 from agents.starting import age_s, create_run, trace_of
+from agents.strangers import other_leads_in
 from db import sql
 from schemas.codes import Gate, Phase, RunStatus, Stage
 from schemas.events import DraftEvaluated, DraftRequested
-from schemas.ids import derive, event_id
+from schemas.ids import event_id, source_of
 from schemas.limits import LEASE_S
+
+_AFTER_EXTRACT: Final = frozenset({Stage.MEETING_GATE, Stage.EVALUATION})
 
 
 async def handle(event: DraftRequested, rim: Rim) -> Fate:
@@ -71,7 +76,8 @@ async def _start(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> Fate
         if event.retry_of is not None:
             await sql.run.copy_artifacts.run(rim.pool, run_id=lease.run_id, retry_of=event.retry_of)
             return await _to_the_end(await active_run(rim, lease))
-        run = ActiveRun(rim, lease, created.state, snapshot.draft_id, snapshot.traceparent)
+        source = source_of(snapshot.workspace_id)
+        run = ActiveRun(rim, lease, created.state, snapshot.draft_id, snapshot.traceparent, source=source)
         run.next_call = created.first_call
         return await _to_the_end(run)
 
@@ -84,27 +90,37 @@ async def _work(run_id: Any, epoch: int, rim: Rim) -> Fate:
 
 async def _to_the_end(run: ActiveRun) -> Fate:
     try:
-        skipped = await _ask_all(run)
-        await _record_evaluation(run, skipped)
+        await _ask_all(run)
+        await _record_evaluation(run)
     except Interrupted as interrupted:
         if interrupted.reason != "superseded":
             return Retry(0.1, interrupted.reason)
-        await end_run(run, RunStatus.ABORTED, "superseded")
+        await _end(run, RunStatus.ABORTED, "superseded")
+        await count_superseded(run)
     except StageFailed as failed:
-        await end_run(run, RunStatus.FAILED, f"{failed.stage}_failed")
-    except OverBudget:
-        await end_run(run, RunStatus.FAILED, "over_budget")
+        await _end(run, RunStatus.FAILED, f"{failed.stage}_failed")
+    except OverBudget as over:
+        await _end(run, RunStatus.FAILED, over.reason)
     finally:
         await give_up_next_call(run)
     return DONE
 
 
-async def _ask_all(run: ActiveRun) -> frozenset[Stage]:
-    """Ask every stage that has no recorded answer; returns those that were skipped because they may fail."""
+async def _end(run: ActiveRun, status: RunStatus, reason: str) -> None:
+    await end_run(run, status, reason)
+    await give_up_next_call(run)
+    await settle_reservations(run)
+
+
+async def _ask_all(run: ActiveRun) -> None:
+    """Ask every stage that has no recorded answer; those that may fail are skipped then. What the lead accepted is held
+    as soon as the overseer has read it."""
     done = frozenset(Stage(stage) for stage, iteration in run.recorded if iteration == 0 and stage in set(Stage))
     skipped: frozenset[Stage] = frozenset()
     while (stage := next_draft_stage(run.state, done | skipped)) is not None:
         run.lease.check()
+        if stage in _AFTER_EXTRACT:
+            await hold_slot(run)
         try:
             await ask_stage(run, stage)
             done |= {stage}
@@ -113,7 +129,7 @@ async def _ask_all(run: ActiveRun) -> frozenset[Stage]:
                 raise
             run.state = skip(run.state, stage)
             skipped |= {stage}
-    return skipped
+    await hold_slot(run)
 
 
 @dataclass(frozen=True)
@@ -128,8 +144,8 @@ class Judgement:
         return codes(self.blocks)
 
 
-def judge_text(run: ActiveRun, text: str) -> Judgement:
-    """The deterministic rules on the exact text, against what the run stored as its context."""
+async def judge_text(run: ActiveRun, text: str) -> Judgement:
+    """The deterministic rules on the exact text, against what the run stored as its context and other leads' data."""
     state, strategy = run.state, run.state.strategy
     if run.claims is None:
         run.claims = ContextClaims.from_snapshot(state.snapshot, pack_texts(state.pack))
@@ -140,7 +156,8 @@ def judge_text(run: ActiveRun, text: str) -> Judgement:
         language=strategy.language if strategy is not None else None,
         scheduling=strategy is not None and strategy.scheduling,
     )
-    return Judgement(text, blocks)
+    others = await other_leads_in(run.rim.pool, text, state, blocks)
+    return Judgement(text, (*already_booked(slot_is_taken(run)), *others, *blocks))
 
 
 def blocks_as_rows(blocks: tuple[HardBlock, ...]) -> list[dict[str, Any]]:
@@ -148,15 +165,15 @@ def blocks_as_rows(blocks: tuple[HardBlock, ...]) -> list[dict[str, Any]]:
     return [{"group": block.group, "rule": block.rule, "start": block.start, "end": block.end} for block in blocks]
 
 
-async def _record_evaluation(run: ActiveRun, skipped: frozenset[Stage]) -> None:
+async def _record_evaluation(run: ActiveRun) -> None:
     """Write the judged draft, its event and the hand-over; publish."""
     started = time.perf_counter()
     state = run.state
-    judgement = judge_text(run, state.text)
+    judgement = await judge_text(run, state.text)
     event = _evaluated_event(run, judgement, started)
     written = envelope(event, event.event_id, trace_of(run.run_id, run.traceparent))
     evaluation = state.judged[-1].evaluation
-    await _record_meeting(run, skipped)
+    await persist(run.rim, lambda: record_meeting(run))
     outbox_id = await persist(
         run.rim,
         lambda: sql.draft.record_evaluation_if_leased.value(
@@ -204,7 +221,7 @@ def _evaluated_event(run: ActiveRun, judgement: Judgement, started: float) -> Dr
         language=run.state.strategy.language[:35] if run.state.strategy else None,
         draft_sha256=sha256_of(run.state.text),
         draft_chars=len(run.state.text),
-        model=choice_for(run, Stage.GENERATION).model,
+        model=run.models.get((Stage.GENERATION, 0)) or choice_for(run, Stage.GENERATION).model,
         input_tokens=run.totals.input_tokens,
         output_tokens=run.totals.output_tokens,
         cost_usd=run.totals.cost_usd,
@@ -218,18 +235,3 @@ def _reason_codes(confidence: float | None, threshold: float, judgement: Judgeme
         return ["evaluation_without_answer"]
     verdict = "confidence_reaches_threshold" if confidence >= threshold else "confidence_below_threshold"
     return [verdict, *(f"block:{code}" for code in judgement.codes)]
-
-
-async def _record_meeting(run: ActiveRun, skipped: frozenset[Stage]) -> None:
-    """The overseer's decision, if it was asked. An error of it is recorded and not fatal."""
-    gate = run.state.gate
-    if gate is None and Stage.MEETING_GATE not in skipped:
-        return
-    await sql.draft.add_meeting_decision.run(
-        run.rim.pool,
-        decision_id=derive("meeting", run.draft_id),
-        run_id=run.run_id,
-        draft_id=run.draft_id,
-        decision=gate.decision if gate else "error",
-        reason=gate.reason if gate else "no_usable_answer",
-    )

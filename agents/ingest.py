@@ -20,6 +20,7 @@ from schemas.codes import Action, DeadLetterReason, DraftStatus, Gate, Mode, Out
 from schemas.events import InboundMessage
 from schemas.ids import message_row_id
 from schemas.topics import INBOUND_MESSAGE
+from schemas.traces import new_traceparent
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ async def _store(
         gate = _dispose(message, workspace, lead in suppressed)
         if gate is Gate.OPT_OUT:
             suppressed.add(lead)
-        decided.append(Stored(message, gate, workspace.mode_of(message.campaign_id), record.traceparent))
+        trace = record.traceparent or new_traceparent(message_row_id(message.workspace_id, message.message_id))
+        decided.append(Stored(message, gate, workspace.mode_of(message.campaign_id), trace))
     rows = await _insert(connection, decided)
     sequence = {row["id"]: row["ingest_seq"] for row in rows}
     new = []

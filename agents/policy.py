@@ -105,6 +105,10 @@ class Reason(StrEnum):
     NO_RECIPIENT = "no_recipient"
     RATE_LIMITED = "rate_limited"
     NO_BUSINESS_HOURS = "no_business_hours"
+    MEETING_ALREADY_BOOKED = "meeting_already_booked"
+    MEETING_TIME_GONE = "meeting_time_gone"
+    MEETING_NOT_HELD = "meeting_time_not_held"
+    BOOKING_REFUSED = "booking_refused"
     CONFIDENT = "confident"
 
 
@@ -140,6 +144,8 @@ class SendFacts:
     """What the decision on one draft rests on. `confidence` is the one of the chosen text, `outcome` its revision's.
 
     `hard_blocks` are the rules that block the exact text; `due` is `due_at(...)`, None when no business hour comes.
+    `meeting_obstacle` is the code of what became of the time that the text agrees to; `booking_refused`: it agrees to
+    one that the booking rules or the gate did not let it have.
     """
 
     mode: Mode
@@ -160,6 +166,8 @@ class SendFacts:
     has_adapter: bool = True
     has_recipient: bool = True
     rate_limited: bool = False
+    meeting_obstacle: str | None = None
+    booking_refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,6 +221,8 @@ def review_reasons(facts: SendFacts) -> tuple[str, ...]:
         (not facts.has_recipient, Reason.NO_RECIPIENT),
         (facts.rate_limited, Reason.RATE_LIMITED),
         (facts.due is None, Reason.NO_BUSINESS_HOURS),
+        (facts.meeting_obstacle is not None, facts.meeting_obstacle or ""),
+        (facts.booking_refused, Reason.BOOKING_REFUSED),
     )
     return (*doubts, *(reason for holds, reason in circumstances if holds))
 

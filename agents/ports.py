@@ -101,6 +101,7 @@ class Outgoing:
     references: tuple[str, ...]
     automatic: bool
     config: dict[str, object]
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)

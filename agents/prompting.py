@@ -114,6 +114,11 @@ def ask_sha256(ask: Ask, model: str, effort: str) -> str:
 # ---- asks
 
 NOTHING: Final = "None."
+_PROFILES: Final = {
+    Stage.MEETING_EXTRACT: "overseer",
+    Stage.MEETING_GATE: "overseer",
+    Stage.EVALUATION: "evaluator",
+}
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -155,6 +160,27 @@ def _inbound(snapshot: DraftRunSnapshot) -> str:
 def fenced(sections: dict[str, str], *more: str) -> str:
     """Each section in a fence of its name, empty ones left out, then `more` as it is."""
     return "\n\n".join([*[fence(name, text) for name, text in sections.items() if text], *more])
+
+
+def profile_of(state: RunState, stage: Stage) -> str:
+    """Whose share of the lead context bundle a stage sees; where the gate decides on bookings, that of follow-ups."""
+    if stage is Stage.MEETING_GATE and state.snapshot.settings.followup_booking_gate_enabled:
+        return "followup"
+    return _PROFILES.get(stage, "draft")
+
+
+def bundle_figures(state: RunState, stage: Stage) -> dict[str, int | bool]:
+    """What telemetry tells of the bundle that a call of `stage` was shown: counts and estimates, never text."""
+    if not state.snapshot.bundle_enabled:
+        return {"bundle_enabled": False}
+    shown = next((each for each in state.pack.statistics if each.profile == profile_of(state, stage)), None)
+    return {
+        "bundle_enabled": True,
+        "bundle_sections": shown.sections if shown else 0,
+        "bundle_tokens": shown.tokens if shown else 0,
+        "bundle_chars": shown.chars if shown else 0,
+        "bundle_truncated": shown.truncated_sections if shown else 0,
+    }
 
 
 def bundle_sections(state: RunState, profile: str) -> dict[str, str]:
@@ -205,14 +231,14 @@ def assessment(state: RunState) -> str:
     return fence("assessment", "\n".join([*lines, *[f"category: {category}" for category in found.categories]]))
 
 
-def memory_context(state: RunState) -> str:
+def memory_context(state: RunState, stage: Stage) -> str:
     """What the bundle adds for the overseer; exactly `None.` when it is off, failed or empty."""
-    added = {name: text for name, text in bundle_sections(state, "overseer").items() if name not in BASE_SECTIONS}
-    return fenced(added) or NOTHING
+    bundle = bundle_sections(state, profile_of(state, stage))
+    return fenced({name: text for name, text in bundle.items() if name not in BASE_SECTIONS}) or NOTHING
 
 
-def meeting_context(state: RunState) -> str:
-    return fenced(visible_sections(state, "overseer", BASE_SECTIONS)) or NOTHING
+def meeting_context(state: RunState, stage: Stage) -> str:
+    return fenced(visible_sections(state, profile_of(state, stage), BASE_SECTIONS)) or NOTHING
 
 
 def lead_timezone(state: RunState) -> str:

@@ -67,10 +67,10 @@ def problem_of(decision: Decision) -> str | None:
 async def record(pool: Pool, decision: Decision) -> Recorded | None:
     """The decision and its event in one transaction; again changes nothing. None: the draft is gone."""
     async with transaction(pool) as connection:
-        lead_id = await sql.review.lead_of_draft.value(
+        draft = await sql.review.lead_of_draft.row(
             connection, draft_id=decision.draft_id, workspace_id=decision.binding.workspace_id
         )
-        if lead_id is None:
+        if draft is None:
             return None
         added = await sql.review.add_review_action.value(
             connection,
@@ -84,16 +84,20 @@ async def record(pool: Pool, decision: Decision) -> Recorded | None:
             edited_text=decision.text if decision.action is ReviewAction.EDIT else None,
             reject_reason=decision.text if decision.action is ReviewAction.REJECT else None,
             binding=decision.binding.columns(),
-            response_url=decision.response_url,
         )
         if added is None:
             return Recorded(decision.id, [])
+        if decision.response_url is not None:
+            await sql.review.keep_response_url.run(
+                connection, action_id=decision.id, response_url=decision.response_url
+            )
         command = ReviewCommand(
             event_id=event_id("review-command", decision.id),
             occurred_at=datetime.now(UTC),
             workspace_id=decision.binding.workspace_id,
-            lead_id=lead_id,
+            lead_id=draft["lead_id"],
             draft_id=decision.draft_id,
             review_action_id=decision.id,
         )
-        return Recorded(decision.id, await add_event(connection, command, decision.binding.workspace_id, None))
+        rows = await add_event(connection, command, decision.binding.workspace_id, draft["traceparent"])
+        return Recorded(decision.id, rows)

@@ -37,6 +37,7 @@ def _fold(run: ActiveRun, artifact: asyncpg.Record) -> None:
     """An answer that cannot be read back (stored as a marker) leaves the state as it is, and counts as recorded."""
     key = (artifact["stage"], artifact["iteration"])
     run.recorded[key] = artifact
+    run.models[key] = artifact["model"]
     if artifact["stage"] not in set(Stage):
         return
     stage = Stage(artifact["stage"])
@@ -66,6 +67,7 @@ def _answer_of(artifact: asyncpg.Record) -> Any:
 def _count(run: ActiveRun, call: asyncpg.Record) -> None:
     key = (call["stage"], call["iteration"])
     run.attempts[key] = max(run.attempts.get(key, 0), call["attempt"])
+    run.last_call = call["id"]
     if call["status"] in _SPENT and not call["during_outage"]:
         run.spent_attempts[key] = run.spent_attempts.get(key, 0) + 1
     cost = float(call["cost_usd"]) if call["cost_usd"] is not None else None

@@ -11,6 +11,7 @@ from agents.draft import blocks_as_rows
 from agents.edit_distance import edit_distance
 from agents.fates import DONE, Dropped, Fate
 from agents.hard_blocks import HardBlock
+from agents.holding import person_obstacle
 from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
 from agents.rim import OutboxRow, Rim
@@ -43,9 +44,10 @@ async def handle(event: ReviewCommand, rim: Rim) -> Fate:
             if action is None or action["done_at"] is not None:
                 return None
             carried = await _carry_out(connection, action)
-            await sql.review.finish_review_action.run(
-                connection, action_id=action["id"], result=carried.result, passed=blocks_as_rows(carried.passed)
-            )
+            await sql.review.finish_review_action.run(connection, action_id=action["id"], result=carried.result)
+            if carried.passed:
+                passed = blocks_as_rows(carried.passed)
+                await sql.review.keep_passed_blocks.run(connection, action_id=action["id"], passed=passed)
             return carried
 
     carried = await persist(rim, write)
@@ -82,6 +84,9 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> Carried:
     forbidden = forbidding(blocks, binding, text, edited=edited)
     if forbidden is not None:
         return Carried(f"refused_{forbidden.rule}")
+    obstacle = await person_obstacle(connection, now, text if edited else None) if now["scheduling"] else None
+    if obstacle is not None:
+        return Carried(f"refused_{obstacle}")
     return await _send(connection, action, draft, text, blocks)
 
 

@@ -4,20 +4,13 @@ import time
 import uuid
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
 
-from agents.calling import (
-    ActiveRun,
-    CallNotAllowed,
-    OverBudget,
-    StageFailed,
-    Totals,
-    ask_once,
-    choice_for,
-    wait_for_model,
-)
+from agents.budgeting import OverBudget, fits, settle_reservations, worst_case_usd
+from agents.calling import ActiveRun, CallNotAllowed, StageFailed, Totals, ask_once, choice_for, wait_for_model
 from agents.claiming import HeldElsewhere, NotAllowed, Ours, Settled, WriteFailed, claim
 from agents.draft import blocks_as_rows, judge_text, leased_elsewhere
 from agents.fates import DONE, Fate, Retry
@@ -26,6 +19,7 @@ from agents.persist import persist
 from agents.policy import RevisionFacts, best_iteration, revision_gate
 from agents.resuming import active_run
 from agents.rim import Interrupted, Lease, Rim
+from agents.stages import STAGES
 from agents.starting import trace_of
 from db import sql
 from db.artifact import storable_payload
@@ -46,6 +40,7 @@ _SHARED_IDS: Final = (
     "draft_id",
     "trigger_message_id",
 )
+_ONE_ITERATION: Final = (Stage.SELECTOR, Stage.REVISER, Stage.EVALUATION)
 
 
 @dataclass(frozen=True)
@@ -105,6 +100,7 @@ async def _settle_one(rim: Rim, lease: Lease, draft: asyncpg.Record, event: Draf
     loop = Loop(outcome, attempted=True) if outcome is not None else await _revise(run, draft, event)
     if isinstance(loop, Retry):
         return loop
+    await settle_reservations(run)
     if loop.failed_iteration is not None:
         await persist(rim, lambda: _note_error(run, loop))
     # Decided is decided: what follows waits for the database in place, so that no second look finds the claim free.
@@ -124,7 +120,10 @@ async def settle_with_error(event: DraftEvaluated, rim: Rim) -> None:
         await _settle(rim, lease, draft, event, Loop(RevisionOutcome.ERROR, attempted), _untouched(draft))
 
 
-def _gate(rim: Rim, draft: asyncpg.Record, event: DraftEvaluated) -> RevisionOutcome | None:
+def _gate(
+    rim: Rim, draft: asyncpg.Record, event: DraftEvaluated, *, over_budget: bool = False
+) -> RevisionOutcome | None:
+    """The first outcome that fits. The claim looks at the budget; `over_budget` is for telling why it was refused."""
     off = draft["send_off"] or draft["revision_off"]
     off_here = rim.is_off(KillSwitch.AUTO_SEND_DISABLED) or rim.is_off(KillSwitch.AUTO_SEND_REVISION_DISABLED)
     return revision_gate(
@@ -136,7 +135,7 @@ def _gate(rim: Rim, draft: asyncpg.Record, event: DraftEvaluated) -> RevisionOut
             hard_blocked=bool(event.hard_blocks),
             confidence=event.confidence,
             threshold=event.threshold,
-            over_budget=False,
+            over_budget=over_budget,
         )
     )
 
@@ -145,7 +144,10 @@ async def _revise(run: ActiveRun, draft: asyncpg.Record, event: DraftEvaluated) 
     """The claim, then the loop. The breaker is asked before the claim: no revision starts while the model is down."""
     attempted_before = draft["auto_send_revision_attempted_at"] is not None
     await wait_for_model(run, choice_for(run, Stage.REVISER).model)
-    taken = await claim(run.rim, run.draft_id, "revision", lambda connection, token: _claim_row(run, connection, token))
+    worst = worst_case_usd(run, [(STAGES[stage].ask(run.state), choice_for(run, stage)) for stage in _ONE_ITERATION])
+    taken = await claim(
+        run.rim, run.draft_id, "revision", lambda connection, token: _claim_row(run, connection, token, worst)
+    )
     match taken:
         case Ours(token, age_s):
             run.lease.renew_claim(token)
@@ -157,26 +159,28 @@ async def _revise(run: ActiveRun, draft: asyncpg.Record, event: DraftEvaluated) 
         case WriteFailed():
             return Loop(RevisionOutcome.CLAIM_FAILED, attempted=attempted_before)
         case NotAllowed():
-            return Loop(await _why_not(run, event), attempted=attempted_before)
+            return Loop(await _why_not(run, event, worst), attempted=attempted_before)
 
 
-async def _claim_row(run: ActiveRun, connection: Connection, token: uuid.UUID) -> float | None:
-    age_s: float | None = await sql.draft.claim_revision_if_allowed.value(
-        connection,
-        draft_id=run.draft_id,
-        epoch=run.lease.epoch,
-        token=token,
-        owner=run.rim.process_id,
-        lease_s=LEASE_S,
-    )
+async def _claim_row(run: ActiveRun, connection: Connection, token: uuid.UUID, worst: Decimal | None) -> float | None:
+    claimed = {"draft_id": run.draft_id, "epoch": run.lease.epoch, "token": token, "owner": run.rim.process_id}
+    age_s: float | None
+    if worst is None:
+        age_s = await sql.draft.claim_revision_if_allowed.value(connection, lease_s=LEASE_S, **claimed)
+    else:
+        query = sql.draft.claim_revision_within_budget
+        age_s = await query.value(connection, lease_s=LEASE_S, worst_usd=worst, **claimed)
     return age_s
 
 
-async def _why_not(run: ActiveRun, event: DraftEvaluated) -> RevisionOutcome:
+async def _why_not(run: ActiveRun, event: DraftEvaluated, worst: Decimal | None) -> RevisionOutcome:
     """The gate that closed since it was asked. Raises Interrupted when it is the lease that is lost."""
     run.lease.check()
     draft = await sql.draft.draft_by_id.row(run.rim.pool, draft_id=run.draft_id)
-    outcome = _gate(run.rim, draft, event) if draft is not None else RevisionOutcome.SUPERSEDED
+    if draft is None:
+        return RevisionOutcome.SUPERSEDED
+    over_budget = worst is not None and not await fits(run, worst)
+    outcome = _gate(run.rim, draft, event, over_budget=over_budget)
     if outcome is None:
         raise Interrupted("lease_lost")
     return outcome
@@ -213,7 +217,7 @@ async def _iterate(run: ActiveRun, iteration: int, deadline: float) -> bool:
         run.state = replace(run.state, iteration=iteration)
         await ask_once(run, Stage.REVISER, deadline)
     if (Stage.EVALUATION.value, iteration) not in run.recorded:
-        if judge_text(run, run.state.text).blocks:
+        if (await judge_text(run, run.state.text)).blocks:
             return True
         await ask_once(run, Stage.EVALUATION, deadline)
     judged = run.state.judged[-1]
@@ -260,7 +264,7 @@ async def _revised(run: ActiveRun, event: DraftEvaluated) -> Revised:
         text=best.text,
         iteration=best.iteration,
         confidence=best.evaluation.confidence if best.evaluation else None,
-        hard_blocks=blocks_as_rows(judge_text(run, best.text).blocks),
+        hard_blocks=blocks_as_rows((await judge_text(run, best.text)).blocks),
         revision_confidence=max(revised, default=None),
         iterations=len([entry for entry in judged if entry.iteration > 0]),
         calls=await _calls(run),

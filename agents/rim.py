@@ -9,7 +9,9 @@ from typing import Any, Protocol, TypeVar
 from agents.ports import ChannelAdapter, ModelPort
 from db.pool import Pool
 from schemas.codes import KillSwitch
+from schemas.context import DraftRunContextPack
 from schemas.events import Event
+from schemas.traces import new_traceparent
 
 T = TypeVar("T")
 
@@ -86,6 +88,7 @@ class Rim:
     deliver_soon: Callable[[], None]
     run_ended: Callable[[], None]
     wait: Callable[[float], Awaitable[None]]
+    context_built: Callable[[DraftRunContextPack], None] = lambda pack: None
 
     def is_off(self, switch: KillSwitch) -> bool:
         """Whether the environment of this process switched it off; the row in Postgres is asked in each statement."""
@@ -104,8 +107,3 @@ def headers_of(event: Event, event_id: uuid.UUID, traceparent: str | None) -> di
         "traceparent": traceparent or new_traceparent(event_id),
     }
     return {name: value for name, value in headers.items() if value}
-
-
-def new_traceparent(cause: uuid.UUID) -> str:
-    """A W3C traceparent for a flow whose producer gave none; derived, so that a retry has the same."""
-    return f"00-{cause.hex}-{cause.hex[:16]}-01"

@@ -1,5 +1,6 @@
 """From a stored message to a run: what it may know is read once, pinned, and stored with it."""
 
+import asyncio
 import re
 import uuid
 from dataclasses import dataclass
@@ -8,21 +9,25 @@ from email.utils import getaddresses
 from typing import Any, Final
 
 import asyncpg
+import structlog
 
 from agents.calling import NO_NEXT_CALL, NextCall, next_call
 from agents.context import build_pack, fallback_pack, resolve_budgets
-from agents.persist import TRANSIENT
 from agents.rim import Rim
 from agents.state import RunState
 from db import sql
 from schemas.codes import Channel, KillSwitch, Mode
 from schemas.context import DraftRunContextPack, DraftRunSnapshot, Knowledge, Profile, Slot, Turn
 from schemas.events import DraftRequested
-from schemas.ids import run_id
+from schemas.ids import run_id, source_of
 from schemas.limits import LEASE_S
-from schemas.settings import PolicyRules, WorkspaceSettings
+from schemas.settings import PolicyRules, WorkspaceSettings, under_policy
+from schemas.traces import new_traceparent
+
+log = structlog.get_logger()
 
 CONTEXT_ROWS_MAX: Final = 30
+BUNDLE_S_MAX: Final = 2.0
 SEARCH_WORDS_MAX: Final = 40
 _WORD = re.compile(r"\w{3,}")
 _FORGED = re.compile(r"\b(?:dmarc|dkim|spf)\s*=\s*(?:fail|softfail)\b", re.IGNORECASE)
@@ -94,7 +99,7 @@ def snapshot_of(
         campaign_id=facts["campaign_id"],
         mode=Mode(facts["mode"]),
         campaign_instructions=facts["campaign_instructions"],
-        settings=settings_of(facts["settings"]),
+        settings=under_policy(settings_of(facts["settings"]), facts["rules"]),
         policy=PolicyRules(
             revision=facts["revision"],
             auto_send_threshold=facts["auto_send_threshold"],
@@ -144,22 +149,26 @@ async def build_context(
         limit=CONTEXT_ROWS_MAX,
     )
     snapshot = snapshot_of(facts, rows, event, bundle=bundle)
-    return snapshot, await _bundle(rim, snapshot) if bundle else DraftRunContextPack()
+    pack = await _bundle(rim, snapshot) if bundle else DraftRunContextPack()
+    rim.context_built(pack)
+    return snapshot, pack
 
 
 async def _bundle(rim: Rim, snapshot: DraftRunSnapshot) -> DraftRunContextPack:
     try:
-        rows = await sql.run.bundle_rows.one(
-            rim.pool,
-            workspace_id=snapshot.workspace_id,
-            lead_id=snapshot.lead_id,
-            channel=snapshot.channel,
-            thread_id=snapshot.thread_id,
-            limit=CONTEXT_ROWS_MAX,
-        )
+        async with asyncio.timeout(BUNDLE_S_MAX):
+            rows = await sql.run.bundle_rows.one(
+                rim.pool,
+                workspace_id=snapshot.workspace_id,
+                lead_id=snapshot.lead_id,
+                channel=snapshot.channel,
+                thread_id=snapshot.thread_id,
+                limit=CONTEXT_ROWS_MAX,
+            )
         budgets, _ = resolve_budgets(snapshot.settings.lead_context_bundle_budgets)
         return build_pack(snapshot, rows["memory"] or [], _turns(rows["history"]), budgets)
-    except (*TRANSIENT, asyncpg.PostgresError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # whatever it is: a bundle never blocks a draft or a booking
+        log.warning("lead_context_bundle_failed", run_id=str(snapshot.run_id), exc_info=error)
         return fallback_pack(type(error).__name__)
 
 
@@ -200,6 +209,7 @@ async def create_run(rim: Rim, facts: asyncpg.Record, event: DraftRequested) -> 
         snapshot=snapshot.model_dump(mode="json"),
         context_pack=pack.model_dump(mode="json"),
         request_event_id=event.event_id,
+        source=source_of(snapshot.workspace_id),
         **(first.columns() if first is not None else NO_NEXT_CALL),
     )
     return Created(epoch, state, first)
@@ -214,7 +224,7 @@ def state_of(row: asyncpg.Record) -> RunState:
 
 
 def trace_of(run: uuid.UUID, traceparent: str | None) -> str:
-    return traceparent or f"00-{run.hex}-{run.hex[:16]}-01"
+    return traceparent or new_traceparent(run)
 
 
 def age_s(now: datetime, received_at: datetime) -> float:

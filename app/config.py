@@ -3,6 +3,7 @@
 Precedence: environment, then `--env-file`, then `.env`. An empty variable counts as not set, and hides the files'.
 """
 
+import ipaddress
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from schemas.codes import KillSwitch
 
 DOTENV: Final = Path(".env")
 PORT_MAX: Final = 65_535
+WEB_SECRET_CHARS_MIN: Final = 24
 
 # What a command cannot do without. "A or B": one of the two is enough.
 _KAFKA: Final = "KAFKA_BOOTSTRAP_SERVERS"
@@ -44,6 +46,8 @@ _REMEDY: Final[dict[str, str]] = {
     "WEBHOOK_SINK_URL": "give an http:// or https:// address",
     "DRAFT_PIPELINE_RUN_RETENTION_DAYS": "give a whole number of days, 1 or more",
     "WORKER_HTTP_PORT": f"give a port, 0 to {PORT_MAX}",
+    "WEB_METRICS_PORT": f"give a port, 0 to {PORT_MAX}",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "give the http:// or https:// address of a collector (OTLP over HTTP)",
     "LOG_LEVEL": "use DEBUG, INFO, WARNING or ERROR",
     "KAFKA_SECURITY_PROTOCOL": "use PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
     "KAFKA_SASL_MECHANISM": "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
@@ -52,6 +56,11 @@ _REMEDY: Final[dict[str, str]] = {
     "KAFKA_SSL_CAFILE": "name a readable PEM file",
     "KAFKA_SSL_CERTFILE": "name a readable PEM file, and its key in KAFKA_SSL_KEYFILE",
     "WEBHOOK_ALLOW_PRIVATE": "use 1, 0 or nothing",
+    "WEB_SECRET": f"give {WEB_SECRET_CHARS_MIN} random characters or more",
+    "TRUSTED_PROXIES": "give addresses or networks such as 10.0.0.7 or 10.1.0.0/24, separated by commas",
+    "OIDC_ISSUER": "give the https:// address whose /.well-known/openid-configuration describes it",
+    "OIDC_CLIENT_ID": "OIDC_ISSUER is set: give the name this installation is registered under",
+    "OIDC_CLIENT_SECRET": "OIDC_ISSUER is set: give the secret this installation is registered with",
     **{switch.value: "1 is off for all, 0 or nothing is on; nothing else is understood" for switch in KillSwitch},
 }
 
@@ -62,6 +71,8 @@ _SCHEMES: Final[dict[str, tuple[str, ...]]] = {
     "slack_api_url": ("http", "https"),
     "public_url": ("http", "https"),
     "webhook_sink_url": ("http", "https"),
+    "oidc_issuer": ("http", "https"),
+    "otel_exporter_otlp_endpoint": ("http", "https"),
     "smtp_url": ("smtp", "smtps"),
 }
 
@@ -123,7 +134,19 @@ class Config(BaseSettings):
     webhook_sink_url: Stripped | None = None
     public_url: Stripped = "http://127.0.0.1:8080"
     worker_http_port: int | None = Field(default=None, ge=0, le=PORT_MAX)
+    web_metrics_port: int | None = Field(default=None, ge=0, le=PORT_MAX)
+    otel_exporter_otlp_endpoint: Stripped | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    trusted_proxies: Stripped = ""
+    trusted_user_header: Stripped = "X-Forwarded-User"
+    trusted_role_header: Stripped = "X-Forwarded-Role"
+    trusted_workspace_header: Stripped = "X-Forwarded-Workspace"
+    oidc_issuer: Stripped | None = None
+    oidc_client_id: Stripped | None = None
+    oidc_client_secret: Secret = None
+    oidc_role_claim: Stripped = "draft_pipeline_role"
+    oidc_workspace_claim: Stripped = "draft_pipeline_workspace"
 
     @field_validator("*", mode="before")
     @classmethod
@@ -179,6 +202,20 @@ class Config(BaseSettings):
             raise ValueError("is no file")
         return value
 
+    @field_validator("web_secret")
+    @classmethod
+    def _are_long(cls, value: str | None) -> str | None:
+        if any(len(secret) < WEB_SECRET_CHARS_MIN for secret in _parts(value or "")):
+            raise ValueError("is too short")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for network in _parts(value):
+            ipaddress.ip_network(network)  # raises ValueError
+        return value
+
     @property
     def migration_url(self) -> str | None:
         """Where migrations run: past the pooler where an address is given, else through it."""
@@ -197,6 +234,16 @@ class Config(BaseSettings):
     def slack_signing_secrets(self) -> tuple[str, ...]:
         """One secret, or two separated by a comma while they are rotated."""
         return _parts(self.slack_signing_secret or "")
+
+    @property
+    def web_secrets(self) -> tuple[str, ...]:
+        """What signs sessions: one, or two separated by a comma while they are rotated, the new one first."""
+        return _parts(self.web_secret or "")
+
+    @property
+    def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Whose word about who asks is taken."""
+        return tuple(ipaddress.ip_network(network) for network in _parts(self.trusted_proxies))
 
     def switches(self) -> dict[KillSwitch, bool]:
         """What this process's environment says: True is off for all."""
@@ -240,6 +287,8 @@ def load_config(env_file: Path | None = None, needs: frozenset[str] = NEEDS["not
         raise ConfigError("--env-file", "is not UTF-8") from None
     if config.kafka_security_protocol.startswith("SASL"):
         needs |= {"KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"}
+    if config.oidc_issuer is not None:
+        needs |= {"OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"}
     config.require(needs)
     return config
 

@@ -46,8 +46,17 @@ async def sweep_forever(rim: Rim) -> None:
         try:
             await rewrite_lost_requests(rim)
             await expire_reviews(rim, _SWEEP_ROWS_MAX)
+            await settle_stale_reservations(rim)
         except (*TRANSIENT, asyncpg.PostgresError) as error:
             log.warning("sweep_failed", error_class=type(error).__name__)
+
+
+async def settle_stale_reservations(rim: Rim) -> int:
+    """Money that a run which ended still holds is settled; returns for how many runs. A worker died in between."""
+    rows = await sql.model_call.runs_with_stale_reservations.rows(rim.pool, limit=_SWEEP_ROWS_MAX)
+    for row in rows:
+        await sql.model_call.settle_reservations.run(rim.pool, run_id=row["run_id"], stage=None, iteration=0)
+    return len(rows)
 
 
 async def rewrite_lost_requests(rim: Rim) -> int:

@@ -13,12 +13,14 @@ from typing import Any, Final
 import structlog
 
 from app.config import Config
+from app.metrics.passing_on import ChildSamples
 from schemas.limits import INGEST_GRACE_S
 
 log = structlog.get_logger()
 
 _RESTART_S: Final = 1.0
 _PR_SET_PDEATHSIG: Final = 1
+_LINE_BYTES_MAX: Final = 1024 * 1024
 _CRASH_VARIABLE: Final = "DRAFT_PIPELINE_CRASH_AT"
 
 
@@ -39,11 +41,18 @@ class IngestChild:
         self._told_at = time.monotonic()
         self._stopping = False
         self.figures: dict[str, Any] = {}
+        self.samples = ChildSamples()
+        self.starts = 0
 
     @property
     def silent_s(self) -> float:
         """Seconds since it last told anything, or since its fetch loop last ran, whichever is longer."""
         return max(time.monotonic() - self._told_at, float(self.figures.get("fetch_age_s", 0.0)))
+
+    @property
+    def broker_silent_s(self) -> float:
+        """How long its oldest request to the broker has been waiting for an answer."""
+        return float(self.figures.get("broker_silent_s", 0.0))
 
     @property
     def consuming(self) -> bool:
@@ -59,11 +68,14 @@ class IngestChild:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env=self._environment,
+                limit=_LINE_BYTES_MAX,
                 preexec_fn=_die_with_parent,
             )
+            self.starts += 1
             await self._listen(process)
             code = await process.wait()
             self.figures = {}
+            self.samples.ended()
             if not self._stopping:
                 log.error("ingest_process_died", code=str(code))
                 self._environment.pop(_CRASH_VARIABLE, None)
@@ -72,9 +84,13 @@ class IngestChild:
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         while process.stdout is not None and (line := await process.stdout.readline()):
             try:
-                self.figures = json.loads(line)
+                told = json.loads(line)
             except ValueError:
                 continue
+            if "samples" in told:
+                self.samples.told(told["samples"])
+                continue
+            self.figures = told
             self._told_at = time.monotonic()
             self._told()
             if self.consuming:

@@ -21,8 +21,12 @@ from app.ingesting import Ingesting
 from app.kafka.engine import Engine
 from app.kafka.producer import RowProducer
 from app.libraries import quiet_libraries
-from app.logging import configure_logging
+from app.logging import allow_list, configure_logging
+from app.metrics.catalogue import WorkerMetrics
+from app.metrics.counting import Counting
+from app.metrics.passing_on import Passed, samples_of
 from app.relay import Relay
+from app.tracing import tracing_for
 from app.wiring import crash_point
 from db.pool import create_pool
 from schemas.limits import HEARTBEAT_S, INGEST_GRACE_S
@@ -39,9 +43,10 @@ class IngestProcess:
 
     def __init__(self, config: Config, pool: Any) -> None:
         self.producer = RowProducer(config)
-        self.relay = Relay(pool, self.producer)
+        self.metrics, self.tracing = WorkerMetrics(), tracing_for(config, "ingest")
+        self.relay = Relay(pool, self.producer, self.metrics, Counting(self.metrics).rows)
         own = frozenset({config.smtp_from.lower()} if config.smtp_from else ())
-        self.ingesting = Ingesting(pool, self.relay.publish, own)
+        self.ingesting = Ingesting(pool, self.relay.publish, own, self.metrics, self.tracing)
         self.ingesting.crash_point = crash_point(os.environ.get("DRAFT_PIPELINE_CRASH_AT"))
         self.engine = Engine(
             config, topic=INBOUND_MESSAGE.name, group=GROUPS[INBOUND_MESSAGE.name], consume=self.ingesting.consume
@@ -63,6 +68,7 @@ class IngestProcess:
                 task.cancel()
         await self.engine.stop()
         await self.producer.stop()
+        await asyncio.to_thread(self.tracing.close)
 
     async def _supervise(self) -> None:
         """Start the engine; build it anew when it crashed (broker lost, failed rebalance)."""
@@ -75,15 +81,29 @@ class IngestProcess:
                     log.warning("engine_start_failed", topic=self.engine.topic, exc_info=error)
             await asyncio.sleep(_SUPERVISE_S)
 
+    def _samples(self) -> list[Passed]:
+        metrics, topic = self.metrics, self.engine.topic
+        metrics.log_fields_dropped.set(allow_list.dropped_total)
+        metrics.rebalances.set(self.engine.rebalances, topic)
+        metrics.consumer_restarts.set(self.engine.restarts, topic)
+        return samples_of(metrics.book.registry)
+
     async def _report(self) -> None:
-        """A line of figures for the worker now and then, and after each batch: it then looks for due requests."""
+        """A line of figures for the worker now and then, and after each batch: it then looks for due requests. Every
+        HEARTBEAT_S one with what the metrics counted."""
+        passed_on_at = 0.0
         while True:
             figures = {
                 "consuming": not self.engine.crashed,
                 "in_flight": self.ingesting.in_flight,
                 "fetch_age_s": round(time.monotonic() - self.engine.fetched_at, 1),
+                "broker_silent_s": round(self.engine.silence.seconds, 1),
+                "paused": self.ingesting.paused,
                 **self.ingesting.counts,
             }
+            if time.monotonic() - passed_on_at >= HEARTBEAT_S:
+                passed_on_at = time.monotonic()
+                print(json.dumps({"samples": self._samples()}), flush=True)  # noqa: T201 - the worker reads it
             print(json.dumps(figures), flush=True)  # noqa: T201 - the worker reads it
             self.ingesting.batched.clear()
             with suppress(TimeoutError):

@@ -19,6 +19,8 @@ from agents.persist import TRANSIENT, backoff_s
 from agents.rim import OutboxRow
 from app.kafka.engine import Acknowledge, Engine, Record
 from app.kafka.pool import Capacity
+from app.metrics.catalogue import WorkerMetrics
+from app.tracing import Tracing
 from db import sql
 from db.pool import Pool, transaction
 from schemas.codes import DeadLetterReason
@@ -29,6 +31,7 @@ from schemas.limits import (
     INGEST_BATCH_RECORDS_MAX,
 )
 from schemas.topics import INBOUND_MESSAGE
+from schemas.traces import read_traceparent
 
 log = structlog.get_logger()
 
@@ -39,8 +42,16 @@ _BUFFER_FACTOR: Final = 4
 class Ingesting:
     """Collects what Faust hands over; `run` brings it into the database batch by batch."""
 
-    def __init__(self, pool: Pool, publish: Callable[[list[OutboxRow]], None], own_addresses: frozenset[str]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        publish: Callable[[list[OutboxRow]], None],
+        own_addresses: frozenset[str],
+        metrics: WorkerMetrics | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._pool, self._publish, self._own = pool, publish, own_addresses
+        self._metrics, self._tracing = metrics or WorkerMetrics(), tracing or Tracing()
         self._capacity = Capacity(INGEST_BATCH_RECORDS_MAX * _BUFFER_FACTOR, INGEST_BATCH_BYTES_MAX * _BUFFER_FACTOR)
         self._waiting: list[tuple[Incoming, Acknowledge]] = []
         self._arrived = asyncio.Event()
@@ -52,7 +63,6 @@ class Ingesting:
         self.engine: Engine | None = None
         self.crash_point: Callable[[str], None] = lambda name: None
         self.counts = {"stored": 0, "repeated": 0, "dead": 0}
-        self.done_at = time.monotonic()
 
     @property
     def paused(self) -> bool:
@@ -69,7 +79,6 @@ class Ingesting:
         if self._stopping:
             return
         await self._capacity.take(record.bytes)
-        traceparent = record.headers.get("traceparent")
         incoming = Incoming(
             record.topic,
             record.partition,
@@ -77,7 +86,7 @@ class Ingesting:
             record.timestamp_s,
             record.key,
             record.value,
-            traceparent.decode("ascii", "ignore")[:55] if traceparent else None,
+            read_traceparent(record.headers.get("traceparent")),
         )
         self._taken += 1
         self._waiting.append((incoming, acknowledge))
@@ -109,7 +118,7 @@ class Ingesting:
 
     async def _take(self, batch: list[tuple[Incoming, Acknowledge]]) -> None:
         """One batch to its end: committed, published, acked. While the database is away it waits in place."""
-        failures, began = 0, time.monotonic()
+        failures, began, began_ns = 0, time.monotonic(), time.time_ns()
         while True:
             try:
                 result = await self._ingest([incoming for incoming, _ in batch])
@@ -123,11 +132,14 @@ class Ingesting:
         for incoming, acknowledge in batch:
             acknowledge()
             self._capacity.give(_size(incoming))
-        self.done_at = time.monotonic()
         self.batched.set()
         for name in self.counts:
             self.counts[name] += getattr(result, name)
-        log.info("batch_ingested", records=len(batch), duration_ms=round((self.done_at - began) * 1000))
+            self._metrics.ingested.inc(name, by=getattr(result, name))
+        self._tracing.ingested([incoming for incoming, _ in batch], began_ns)
+        took_s = time.monotonic() - began
+        self._metrics.ingest_batch_s.observe(took_s)
+        log.info("batch_ingested", records=len(batch), duration_ms=round(took_s * 1000))
 
     async def _ingest(self, batch: list[Incoming]) -> Result:
         """A batch that the database refuses is cut in halves until the record that it refuses stands alone."""

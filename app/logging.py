@@ -28,7 +28,7 @@ _KEYS: Final = {
     " review_action_id artifact_id booking_id token_id worker_id slack_user_id trace_id span_id",
     "codes": "agent stage iteration attempt epoch phase channel mode status outcome action reason code fate switch role"
     " gate disposition decided_by model effort feature_id prompt_key policy_revision state method route http_status"
-    " purpose table query migration column setting variable signal",
+    " purpose source table query migration column setting variable signal",
     "figures": "count total rows bytes chars records batch in_flight waiting pending running due lag lag_s age_s"
     " latency_ms claim_to_call_ms duration_ms"
     " duration_s timeout_s delay_s retry_after_s lease_s input_tokens output_tokens"

@@ -4,7 +4,8 @@ It also admits waiting draft requests: due ones, while the workspace has fewer R
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import asyncpg
@@ -13,6 +14,7 @@ import structlog
 from agents.persist import TRANSIENT
 from agents.rim import OutboxRow
 from app.kafka.producer import RowProducer
+from app.metrics.catalogue import ProcessMetrics
 from db import sql
 from db.pool import Pool
 from schemas.limits import OUTBOX_TAKEN_S, RELAY_BATCH_ROWS_MAX, RELAY_BYTES_MAX, RELAY_TICK_S, SWEEP_S
@@ -24,16 +26,25 @@ _GATHER_S = 0.005
 
 
 class Relay:
-    """One per process. `publish` never waits: what does not fit or fails is found by the sweep."""
+    """One per process. `publish` never waits: what does not fit or fails is found by the sweep. `committed` hears of
+    every row that is handed over, right after its commit."""
 
-    def __init__(self, pool: Pool, producer: RowProducer) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        producer: RowProducer,
+        metrics: ProcessMetrics | None = None,
+        committed: Callable[[Sequence[OutboxRow]], None] = lambda rows: None,
+    ) -> None:
         self._pool, self._producer = pool, producer
+        self._metrics, self._committed = metrics or ProcessMetrics(), committed
         self._rows: asyncio.Queue[OutboxRow] = asyncio.Queue(_HAND_OVER_ROWS_MAX)
         self._bytes = 0
         self._wake = asyncio.Event()
         self.admits = True
 
     def publish(self, rows: Sequence[OutboxRow]) -> None:
+        self._committed(rows)
         for row in rows:
             size = len(row.value or b"")
             if self._bytes + size > RELAY_BYTES_MAX or self._rows.full():
@@ -64,6 +75,7 @@ class Relay:
     async def send(self, rows: list[OutboxRow]) -> int:
         """Send and mark rows; returns how many the broker has."""
         sent = await self._producer.send(rows)
+        self._count(rows, sent)
         if sent:
             try:
                 await sql.outbox.mark_published.run(self._pool, ids=sent)
@@ -72,6 +84,12 @@ class Relay:
         if len(sent) < len(rows):
             log.warning("outbox_send_failed", rows=len(rows) - len(sent))
         return len(sent)
+
+    def _count(self, rows: list[OutboxRow], sent: list[int]) -> None:
+        acknowledged = set(sent)
+        for topic, count in Counter(row.topic for row in rows if row.id in acknowledged).items():
+            self._metrics.outbox_published.inc(topic, by=count)
+        self._metrics.outbox_send_failures.inc(by=len(rows) - len(sent))
 
     async def _admit(self) -> None:
         while True:

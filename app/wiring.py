@@ -14,7 +14,9 @@ from agents.fates import Dead, Fate
 from agents.reading import Unreadable, read_event
 from agents.rim import Rim
 from app.config import Config
+from app.groups import GROUPS
 from app.kafka.engine import Record
+from app.tracing import Tracing
 from db.pool import Pool
 from schemas.codes import KillSwitch
 from schemas.events import DraftEvaluated, DraftRequested, Event, ReviewCommand, RevisionResult
@@ -37,14 +39,17 @@ AGENTS: Final[dict[str, AgentSpec]] = {
 }
 
 
-def handler(spec: AgentSpec, rim: Rim) -> Callable[[Record], Awaitable[Fate]]:
+def handler(spec: AgentSpec, rim: Rim, tracing: Tracing) -> Callable[[Record], Awaitable[Fate]]:
     """Bytes in, fate out: an event that cannot be read is a dead letter."""
 
     async def handle(record: Record) -> Fate:
-        event = read_event(spec.event, record.value)
-        if isinstance(event, Unreadable):
-            return Dead(event.code, event.error)
-        return await spec.handle(event, rim)
+        with tracing.event(record, GROUPS[record.topic]) as span:
+            event = read_event(spec.event, record.value)
+            if isinstance(event, Unreadable):
+                return Dead(event.code, event.error)
+            fate = await spec.handle(event, rim)
+            span.set(fate=type(fate).__name__.lower())
+            return fate
 
     return handle
 

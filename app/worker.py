@@ -20,6 +20,7 @@ from app import __version__
 from app.config import Config
 from app.deliveries import Deliveries
 from app.delivery import adapters
+from app.delivery.timed import timed
 from app.groups import GROUPS
 from app.health import Health, serve_health
 from app.housekeeping import beat_forever, sweep_forever
@@ -31,15 +32,20 @@ from app.kafka.producer import RowProducer
 from app.kafka.topics import missing_topics
 from app.leases import LeaseKeeper
 from app.libraries import quiet_libraries
+from app.metrics.catalogue import WorkerMetrics
+from app.metrics.counting import Counting
+from app.metrics.watching import tell
 from app.model.client import ModelClient
 from app.relay import Relay
 from app.slack.posting import SlackPosting
+from app.tracing import tracing_for
 from app.wiring import AGENTS, crash_point, durable_or_refuse, handler, process_id, sleep, switched_off
 from db import migrate, sql
 from db.pool import Pool, create_pool, transaction
 from schemas.codes import DeadLetterReason
 from schemas.limits import HEARTBEAT_S, STOP_GRACE_S
 from schemas.topics import TOPICS
+from schemas.traces import read_traceparent
 
 log = structlog.get_logger()
 
@@ -59,10 +65,12 @@ class Worker:
     def __init__(self, config: Config, pool: Pool) -> None:
         self.config, self.pool = config, pool
         crash = crash_point(os.environ.get("DRAFT_PIPELINE_CRASH_AT"))
-        self.model = ModelClient(config)
+        self.metrics, self.tracing = WorkerMetrics(), tracing_for(config, "worker")
+        counting = Counting(self.metrics)
+        self.model = ModelClient(config, metrics=self.metrics, tracing=self.tracing)
         self.keeper = LeaseKeeper(pool)
         self.producer = RowProducer(config)
-        self.relay = Relay(pool, self.producer)
+        self.relay = Relay(pool, self.producer, self.metrics, counting.rows)
         self.fence = InboundFence(config, pool)
         self.deliveries = Deliveries(pool)
         self.rim = Rim(
@@ -71,17 +79,19 @@ class Worker:
             leases=self.keeper,
             publisher=self.relay,
             fence=self.fence,
-            adapter=adapters(config),
+            adapter=timed(adapters(config), self.metrics, self.tracing),
             process_id=process_id(config),
             switched_off=switched_off(config),
             crash_point=crash,
             deliver_soon=self.deliveries.soon,
             run_ended=self.relay.admit_soon,
             wait=sleep,
+            context_built=counting.context_built,
         )
         self.ingest = IngestChild(config, self.relay.admit_soon)
         self.pools = {
-            name: EventPool(name, handler(spec, self.rim), self._dead_letter) for name, spec in AGENTS.items()
+            name: EventPool(name, handler(spec, self.rim, self.tracing), self._dead_letter, metrics=self.metrics)
+            for name, spec in AGENTS.items()
         }
         self.engines = {
             name: Engine(config, topic=name, group=GROUPS[name], consume=each.consume)
@@ -93,7 +103,9 @@ class Worker:
 
     async def _dead_letter(self, record: Record, code: str, error: str, attempts: int) -> None:
         """Durable before the ack."""
-        incoming = Incoming(record.topic, record.partition, record.offset, record.timestamp_s, record.key, record.value)
+        trace = read_traceparent(record.headers.get("traceparent"))
+        place = (record.topic, record.partition, record.offset, record.timestamp_s)
+        incoming = Incoming(*place, record.key, record.value, trace)
         why = Unreadable(DeadLetterReason(code), error)
 
         async def write() -> list[Any]:
@@ -172,6 +184,7 @@ class Worker:
         with suppress(*TRANSIENT, asyncpg.PostgresError):
             await sql.run.forget_process.run(self.pool, process_id=self.rim.process_id)
         await asyncio.gather(self.producer.stop(), self.fence.stop(), self.model.close())
+        await asyncio.to_thread(self.tracing.close)
         log.info("worker_stopped", duration_s=round(time.monotonic() - began, 2))
 
 
@@ -212,7 +225,8 @@ async def run_worker(config: Config) -> int:
     worker = Worker(config, pool)
     if config.worker_id and not await _alone(pool, config.worker_id):
         raise StartError(f"WORKER_ID: another live worker holds {config.worker_id}; give each worker its own")
-    site = await serve_health(worker.health, config.worker_http_port) if config.worker_http_port is not None else None
+    port = config.worker_http_port
+    site = await serve_health(worker.health, lambda: tell(worker), port) if port is not None else None
     starting = asyncio.create_task(worker.start())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)

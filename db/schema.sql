@@ -9,9 +9,12 @@
 --                      A `draft-requested` row with `not_before` waits there for the quiet window and for admission.
 --   draft_pipeline_run one per trigger message, channel and attempt. `phase` says which agent it waits for. A worker
 --                      owns it by `lease_epoch` until `lease_until`; every write of a run compares the epoch.
---   model_call         one per request, written before the request is made.
+--   model_call         one per request, written before the request is made; where a monthly limit holds, its worst case
+--                      is reserved with it, in workspace_budget.
 --   draft_claim        the right to do one thing for a draft: revise, deliver, ask a person.
 --   delivery           one attempt to hand a draft to a channel: scheduled -> claimed -> sent | refused | unknown.
+--   booking            held when a run finds that a lead accepted a free time -> confirmed when its reply is sent |
+--                      released when the draft comes to any other end. The draft's status moves it, in one transaction.
 --   draft_pipeline_run RUNNING -> COMPLETED | FAILED | ABORTED, never back.
 
 CREATE SEQUENCE message_ingest_seq;
@@ -108,6 +111,11 @@ CREATE TABLE lead (
     updated_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workspace_id, lead_id)
 ) WITH (fillfactor = 80);
+-- Whether a draft names another lead: looked up by what stands in the draft.
+CREATE INDEX lead_by_name ON lead (workspace_id, lower(name)) WHERE name IS NOT NULL;
+CREATE INDEX lead_by_email ON lead (workspace_id, lower(email)) WHERE email IS NOT NULL;
+CREATE INDEX lead_by_phone ON lead (workspace_id, right(regexp_replace(phone, '\D', '', 'g'), 8))
+    WHERE phone IS NOT NULL;
 
 CREATE TABLE lead_memory_entry (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -133,6 +141,7 @@ CREATE TABLE knowledge_entry (
     UNIQUE (workspace_id, source, title)
 );
 CREATE INDEX knowledge_entry_search ON knowledge_entry USING gin (search);
+CREATE INDEX knowledge_entry_language ON knowledge_entry (workspace_id, language);
 
 CREATE TABLE availability_slot (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -280,6 +289,7 @@ CREATE TABLE model_call (
     latency_ms     integer,
     started_at     timestamptz NOT NULL DEFAULT now(),
     finished_at    timestamptz,
+    held_usd       numeric(14, 8) CHECK (held_usd >= 0),
     UNIQUE (run_id, stage, iteration, attempt),
     CHECK ((status = 'started') = (finished_at IS NULL))
 );
@@ -288,6 +298,27 @@ CREATE UNIQUE INDEX model_call_one_revision_attempt ON model_call (draft_id, sta
     WHERE status <> 'refused' AND (stage IN ('auto_send_revision_selector', 'auto_send_revision_reviser')
                                    OR (stage = 'auto_send_evaluation' AND iteration > 0));
 CREATE INDEX model_call_month ON model_call (workspace_id, started_at);
+CREATE INDEX model_call_held ON model_call (run_id) WHERE held_usd IS NOT NULL;
+
+-- A workspace with a monthly limit: the worst case of each call is reserved in the statement that records the call, in
+-- one row per workspace and month (UTC), and settled with what the call cost. `held_usd` is what a call still holds.
+CREATE TABLE workspace_budget (
+    workspace_id  text NOT NULL REFERENCES workspace ON DELETE CASCADE,
+    month         date NOT NULL CHECK (extract(day FROM month) = 1),
+    spent_usd     numeric(14, 8) NOT NULL DEFAULT 0 CHECK (spent_usd >= 0),
+    reserved_usd  numeric(14, 8) NOT NULL DEFAULT 0 CHECK (reserved_usd >= 0),
+    PRIMARY KEY (workspace_id, month)
+) WITH (fillfactor = 50);
+
+-- A limit that is set anew counts the month anew, from its calls: without a limit nobody kept the row.
+CREATE FUNCTION workspace_budget_counts_anew() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM workspace_budget WHERE workspace_id = NEW.workspace_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER workspace_budget_counts_anew AFTER UPDATE OF monthly_budget_usd ON workspace_settings
+    FOR EACH ROW WHEN (OLD.monthly_budget_usd IS NULL AND NEW.monthly_budget_usd IS NOT NULL)
+    EXECUTE FUNCTION workspace_budget_counts_anew();
 
 CREATE TABLE ai_draft (
     id                               uuid PRIMARY KEY,
@@ -325,11 +356,13 @@ CREATE TABLE ai_draft (
     outcome_sequence                 integer NOT NULL DEFAULT 0,
     created_at                       timestamptz NOT NULL DEFAULT now(),
     updated_at                       timestamptz NOT NULL DEFAULT now(),
+    scheduling                       boolean NOT NULL DEFAULT false,
     FOREIGN KEY (workspace_id, lead_id) REFERENCES lead ON DELETE CASCADE
 ) WITH (fillfactor = 70);
 CREATE INDEX ai_draft_lead_open ON ai_draft (workspace_id, lead_id) WHERE status IN ('pending', 'scheduled');
 CREATE INDEX ai_draft_recent ON ai_draft (workspace_id, created_at DESC);
 CREATE INDEX ai_draft_run ON ai_draft (run_id);
+CREATE INDEX ai_draft_unknown ON ai_draft (workspace_id) WHERE status = 'unknown';
 
 -- A sent draft stays sent, whatever a retry or a backfill thinks.
 CREATE FUNCTION ai_draft_never_downgraded() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -474,22 +507,37 @@ CREATE TABLE meeting_overseer_decision (
     decision    text NOT NULL CHECK (decision IN ('approve', 'revise', 'error')),
     reason      text NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL DEFAULT now(),
+    -- What the booking rules make of it; `booked` is a plan until the reply is sent.
+    outcome     text NOT NULL DEFAULT 'error' CHECK (outcome IN ('booked', 'task_created', 'clarification', 'error')),
+    outcome_reason text NOT NULL DEFAULT '',
+    accepted_at timestamptz,
     UNIQUE (draft_id)
 );
 
+-- A released row of a draft that is still open says: its text agrees to a time that it does not have.
 CREATE TABLE booking (
     id            uuid PRIMARY KEY,
     workspace_id  text NOT NULL,
     lead_id       text NOT NULL,
     draft_id      uuid REFERENCES ai_draft ON DELETE SET NULL,
-    slot_id       bigint NOT NULL REFERENCES availability_slot,
+    slot_id       bigint REFERENCES availability_slot ON DELETE SET NULL,
     status        text NOT NULL CHECK (status IN ('held', 'confirmed', 'released')),
     source        text NOT NULL DEFAULT 'draft-pipeline',
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now(),
-    FOREIGN KEY (workspace_id, lead_id) REFERENCES lead ON DELETE CASCADE
+    starts_at     timestamptz NOT NULL,
+    ends_at       timestamptz NOT NULL,
+    external_id   text CONSTRAINT booking_external_id_length CHECK (length(external_id) BETWEEN 1 AND 200),
+    reason        text NOT NULL DEFAULT '',
+    FOREIGN KEY (workspace_id, lead_id) REFERENCES lead ON DELETE CASCADE,
+    CONSTRAINT booking_ends_after_start CHECK (ends_at > starts_at),
+    CONSTRAINT booking_external_means_outside CHECK ((external_id IS NULL) = (source = 'draft-pipeline'))
 );
 CREATE UNIQUE INDEX booking_slot_once ON booking (slot_id) WHERE status IN ('held', 'confirmed');
+CREATE UNIQUE INDEX booking_one_per_draft ON booking (draft_id) WHERE draft_id IS NOT NULL;
+CREATE UNIQUE INDEX booking_external_once ON booking (workspace_id, external_id) WHERE external_id IS NOT NULL;
+CREATE INDEX booking_to_come ON booking (workspace_id, ends_at) WHERE status IN ('held', 'confirmed');
+CREATE INDEX booking_lead ON booking (workspace_id, lead_id);
 
 CREATE TABLE followup_task (
     id            uuid PRIMARY KEY,
@@ -503,6 +551,37 @@ CREATE TABLE followup_task (
     done_at       timestamptz,
     FOREIGN KEY (workspace_id, lead_id) REFERENCES lead ON DELETE CASCADE
 );
+CREATE UNIQUE INDEX followup_task_one_per_draft ON followup_task (draft_id) WHERE draft_id IS NOT NULL;
+
+-- A hold lives as long as its draft is undecided. While a send is under way, or may have gone out, it stays.
+CREATE FUNCTION ai_draft_settles_booking() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    settled booking%ROWTYPE;
+BEGIN
+    IF NEW.status = 'sent' THEN
+        UPDATE booking SET status = 'confirmed', reason = 'sent', updated_at = now()
+        WHERE draft_id = NEW.id AND status = 'held' RETURNING * INTO settled;
+    ELSIF NEW.status IN ('rejected', 'superseded', 'suppressed', 'expired') THEN
+        UPDATE booking b SET status = 'released', reason = NEW.status, updated_at = now()
+        WHERE b.draft_id = NEW.id AND b.status = 'held' AND NOT EXISTS (
+            SELECT 1 FROM delivery d WHERE d.draft_id = NEW.id AND d.status IN ('claimed', 'unknown'))
+        RETURNING * INTO settled;
+    END IF;
+    -- Whoever was superseded or suppressed is owed nothing by this draft; the others a meeting, or a person.
+    IF settled.id IS NOT NULL AND NEW.status IN ('sent', 'rejected', 'expired') THEN
+        INSERT INTO followup_task AS f (id, workspace_id, lead_id, draft_id, outcome, reason, due_at, done_at)
+        SELECT md5('followup:' || NEW.id)::uuid, NEW.workspace_id, NEW.lead_id, NEW.id,
+               CASE WHEN NEW.status = 'sent' THEN 'booked' ELSE 'task_created' END, NEW.status, settled.starts_at,
+               CASE WHEN NEW.status = 'sent' THEN now() END
+        ON CONFLICT (draft_id) WHERE draft_id IS NOT NULL DO UPDATE
+        SET outcome = excluded.outcome, reason = excluded.reason, due_at = excluded.due_at, done_at = excluded.done_at;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER ai_draft_settles_booking AFTER UPDATE OF status ON ai_draft
+    FOR EACH ROW WHEN (NEW.scheduling AND NEW.status IS DISTINCT FROM OLD.status)
+    EXECUTE FUNCTION ai_draft_settles_booking();
+CREATE INDEX followup_task_recent ON followup_task (created_at);
 
 CREATE TABLE suppression (
     workspace_id  text NOT NULL REFERENCES workspace ON DELETE CASCADE,
@@ -615,8 +694,32 @@ CREATE TABLE api_token (
     workspace_id  text REFERENCES workspace ON DELETE CASCADE,
     created_at    timestamptz NOT NULL DEFAULT now(),
     expires_at    timestamptz,
-    revoked_at    timestamptz
+    revoked_at    timestamptz,
+    one_time      boolean NOT NULL DEFAULT false,
+    created_by    text NOT NULL DEFAULT '',
+    used_at       timestamptz,
+    CONSTRAINT api_token_workspace_fits_role CHECK (CASE role WHEN 'super_admin' THEN workspace_id IS NULL
+                                                    WHEN 'workspace_admin' THEN workspace_id IS NOT NULL
+                                                    ELSE true END),
+    CONSTRAINT api_token_one_time_expires CHECK (NOT one_time OR expires_at IS NOT NULL)
 );
+
+-- One signed-in browser. The cookie holds the id, signed; role and workspace are read here on every request, or from
+-- the token that started it, so that revoking the token ends its sessions.
+CREATE TABLE web_session (
+    id            uuid PRIMARY KEY,
+    token_id      uuid REFERENCES api_token ON DELETE CASCADE,
+    subject       text NOT NULL,
+    role          text NOT NULL CHECK (role IN ('super_admin', 'workspace_admin', 'reviewer', 'ops', 'analyst')),
+    workspace_id  text REFERENCES workspace ON DELETE CASCADE,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    expires_at    timestamptz NOT NULL,
+    ended_at      timestamptz,
+    CONSTRAINT web_session_workspace_fits_role CHECK (CASE role WHEN 'super_admin' THEN workspace_id IS NULL
+                                                      WHEN 'workspace_admin' THEN workspace_id IS NOT NULL
+                                                      ELSE true END)
+);
+CREATE INDEX web_session_expiry ON web_session (expires_at);
 
 CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -132,6 +132,21 @@ class DeliveryStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class MeetingOutcome(StrEnum):
+    """What becomes of a meeting that a lead wants: booked, a task for a person, a question back, or an error."""
+
+    BOOKED = "booked"
+    TASK_CREATED = "task_created"
+    CLARIFICATION = "clarification"
+    ERROR = "error"
+
+
+class BookingStatus(StrEnum):
+    HELD = "held"
+    CONFIRMED = "confirmed"
+    RELEASED = "released"
+
+
 class Gate(StrEnum):
     """Why a recorded message started no run, or what became of it. Stored as `message.disposition`."""
 

@@ -16,6 +16,16 @@ DeliveryId = NewType("DeliveryId", uuid.UUID)
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:draft-pipeline")
 
 
+# Workspaces of this name and its continuations are those of `draft-pipeline evaluate`; telemetry tells them apart.
+EVALUATION_WORKSPACE = "ws-evaluate"
+
+
+def source_of(workspace: str) -> str:
+    """Where the runs of a workspace come from, as telemetry says it."""
+    ours = workspace == EVALUATION_WORKSPACE or workspace.startswith(f"{EVALUATION_WORKSPACE}-")
+    return "evaluate" if ours else "pipeline"
+
+
 def derive(kind: str, *cause: str | int | uuid.UUID) -> uuid.UUID:
     """The id of the `kind` that `cause` brings about. Parts are length-prefixed: ("a", "bc") is not ("ab", "c")."""
     name = kind + "|"

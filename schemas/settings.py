@@ -4,7 +4,7 @@ from datetime import time
 from decimal import Decimal
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from schemas.codes import Stage
 from schemas.limits import REVISION_ITERATIONS_MAX
@@ -33,7 +33,7 @@ class WorkspaceSettings(BaseModel):
     evaluation_reasoning_effort: str | None = "medium"
     cheaper_model: str | None = None
     lead_context_bundle_enabled: bool = False
-    lead_context_bundle_budgets: dict[str, Any] = Field(default_factory=dict)
+    lead_context_bundle_budgets: Any = Field(default_factory=dict)  # read by resolve_budgets, whatever is stored
     followup_booking_gate_enabled: bool = False
     instructions: str = ""
     quiet_window_s: float = 5.0
@@ -43,7 +43,7 @@ class WorkspaceSettings(BaseModel):
     auto_replies_per_day_max: int = 10
     sends_per_s_max: float | None = None
     send_delay_s: float = 0.0
-    business_hours: dict[str, Any] | None = None
+    business_hours: Any = None  # read by policy.business_hours, whatever is stored
     timezone: str = "UTC"
     language: str | None = None
     always_ask_topics: list[str] = Field(default_factory=lambda: ["refund", "legal", "password"])
@@ -108,8 +108,44 @@ class BusinessHours(BaseModel):
     holidays: list[str] = Field(default_factory=list)
 
 
+# What the `rules` of a policy may decide in place of the workspace's column of that name: hard blocks and revision.
+POLICY_SETTINGS: Final = (
+    "always_ask_topics",
+    "forbidden_phrases",
+    "allowed_promises",
+    "auto_send_revision_model",
+    "auto_send_revision_reasoning_effort",
+    "auto_send_revision_max_iterations",
+)
+_POLICY_VALUE: Final[dict[str, TypeAdapter[Any]]] = {
+    name: TypeAdapter[Any](WorkspaceSettings.model_fields[name].annotation or Any) for name in POLICY_SETTINGS
+}
+
+
+def wrong_rules(rules: dict[str, Any]) -> list[str]:
+    """The names in a policy's rules that are unknown, or whose value is not of the setting's type."""
+    return [name for name, value in rules.items() if name not in _POLICY_VALUE or not _fits(name, value)]
+
+
+def _fits(name: str, value: Any) -> bool:
+    try:
+        _POLICY_VALUE[name].validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def under_policy(settings: WorkspaceSettings, rules: dict[str, Any]) -> WorkspaceSettings:
+    """The settings of a run under its policy. A rule that makes no sense decides nothing; never an error."""
+    if not rules:
+        return settings
+    wrong = wrong_rules(rules)
+    return settings.model_copy(update={name: value for name, value in rules.items() if name not in wrong})
+
+
 class PolicyRules(BaseModel):
-    """One `confidence_policy_revision`: what must hold for a draft to be sent by itself."""
+    """One `confidence_policy_revision`: what must hold for a draft to be sent by itself. For `rules` see
+    `under_policy`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     revision: int

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import asyncpg
 import pytest
 
 from app.stack.local import LocalStack
+from db import migrate
 
 TEMPLATE = "template_pipeline"
 _numbers = itertools.count(1)
@@ -52,11 +50,7 @@ async def database(stack: LocalStack, template_database: str) -> AsyncIterator[D
 
 async def apply_schema(url: str) -> None:
     """Bring a database to the schema of this checkout."""
-    if find_spec("db") is None or find_spec("db.migrate") is None:
-        return
-    applied = importlib.import_module("db.migrate").apply(url)
-    if inspect.isawaitable(applied):
-        await applied
+    await migrate.apply(url)
 
 
 async def administer(stack: LocalStack, statement: str) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "ContextClaims",
     "HardBlock",
     "Rule",
+    "already_booked",
     "check_text",
     "codes",
     "may_pass",
@@ -50,6 +51,11 @@ def check_text(
     ]
     policy = check_topics(text, snapshot, language)
     return (*safety, *sorted(claims, key=lambda block: block.span), *policy)
+
+
+def already_booked(taken: bool) -> tuple[HardBlock, ...]:
+    """The state block of a text that agrees to a meeting time which another run has (`taken`)."""
+    return (HardBlock(BlockGroup.STATE, Rule.ALREADY_BOOKED),) if taken else ()
 
 
 def pack_texts(pack: DraftRunContextPack) -> tuple[str, ...]:

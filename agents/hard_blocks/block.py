@@ -17,7 +17,9 @@ class BlockGroup(StrEnum):
 
 
 class Rule(StrEnum):
-    """Codes of the rules on text. State rules are SQL; their codes are not listed here."""
+    """Codes of the rules on text, and of the one state rule that is known when a text is judged; the others are SQL."""
+
+    ALREADY_BOOKED = "meeting_already_booked"
 
     EMPTY = "empty_text"
     OVER_LONG = "over_long"
@@ -25,6 +27,7 @@ class Rule(StrEnum):
     FENCE_MARK = "fence_mark"
     CONTROL_CHARACTER = "control_character"
     PLACEHOLDER = "placeholder"
+    OTHER_LEAD = "other_lead_data"
 
     AMOUNT = "amount_not_in_context"
     PERCENTAGE = "percentage_not_in_context"

@@ -48,6 +48,11 @@ def primary(tag: str) -> str:
     return tag.replace("_", "-").partition("-")[0].lower()
 
 
+def is_little_word(word: str) -> bool:
+    """Whether `word`, in lower case, is one of those that every sentence of some language needs."""
+    return word in _LANGUAGES_OF
+
+
 def language_of(text: str) -> str | None:
     """The language of the beginning of `text` (ISO 639-1), None when that is not sure."""
     words = set(_WORD.findall(text[:LANGUAGE_CHARS_MAX].lower()))

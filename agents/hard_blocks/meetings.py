@@ -105,6 +105,12 @@ def _on_day(day: Claim | None, local: datetime, today: date) -> bool:
     return local.date() in dates_of(day, today) if day.relative is not None else local.weekday() == day.weekday
 
 
+def begins(slot: Slot, day: Claim | None, minute: int, zone: tzinfo, now: datetime) -> bool:
+    """Whether the slot begins at that minute of that day (of any day without one), read in `zone`."""
+    local = slot.starts_at.astimezone(zone)
+    return local.hour * MINUTES_AN_HOUR + local.minute == minute and _on_day(day, local, now.astimezone(zone).date())
+
+
 def is_free(slots: Iterable[Slot], day: Claim | None, minute: int, zone: tzinfo, now: datetime) -> bool:
     """Whether a free slot begins or ends at that minute of that day (of any day without one), read in `zone`."""
     today = now.astimezone(zone).date()

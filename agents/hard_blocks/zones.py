@@ -13,6 +13,12 @@ ZONES_CACHED_MAX: Final = 1_024
 MINUTES_AN_HOUR: Final = 60
 OFFSET_MINUTES_MAX: Final = 14 * MINUTES_AN_HOUR
 _WITH_OFFSET: Final = re.compile(r"(?:UTC|GMT)([+-])(\d{1,2}):?(\d{2})?")
+_REGION_NAME: Final = re.compile(r"(?<![\w/])[A-Z][A-Za-z]+(?:/[A-Z][A-Za-z_]+){1,2}")
+_SHORT_NAME: Final = re.compile(r"(?<![\w/])[A-Z]{3,4}(?:[+-]\d{1,2}(?::?\d\d)?)?(?!\w)")
+_CITIES: Final = {
+    city: name for city, name in REGIONS.items() if name.rpartition("/")[2].replace("_", " ").lower() == city
+}
+_CITY: Final = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(_CITIES, key=len, reverse=True))})(?!\w)")
 
 
 @lru_cache(maxsize=ZONES_CACHED_MAX)
@@ -55,3 +61,10 @@ def zone_of(said: str, snapshot: DraftRunSnapshot) -> tzinfo | None:
     known = (snapshot.profile.timezone, snapshot.settings.timezone)
     of_a_city = (name for name in known if name and name.rpartition("/")[2].replace("_", " ") == said)
     return region(next(of_a_city, said))
+
+
+def zones_written(text: str, snapshot: DraftRunSnapshot) -> list[tzinfo]:
+    """Every zone that `text` names: regions (Europe/Berlin), abbreviations (CET, UTC+2) and cities we know."""
+    names = {found.group() for found in (*_REGION_NAME.finditer(text), *_SHORT_NAME.finditer(text))}
+    names |= {_CITIES[found.group()] for found in _CITY.finditer(text.lower())}
+    return [zone for zone in (zone_of(name, snapshot) for name in sorted(names)) if zone is not None]

@@ -15,8 +15,8 @@ def ask(state: RunState) -> Ask:
     return build_ask(
         STAGE,
         state,
-        context=meeting_context(state),
-        memory_context=memory_context(state),
+        context=meeting_context(state, STAGE),
+        memory_context=memory_context(state, STAGE),
         lead_timezone=lead_timezone(state),
         extract=extract(state),
         draft=draft(state),

@@ -10,7 +10,7 @@ import typer
 PANELS: Final[dict[str, tuple[str, ...]]] = {
     "Run": ("demo", "running", "web", "migrating", "topics", "producing"),
     "Look": ("doctor", "smoke", "lag", "idle", "explain", "runs", "dead_letters", "schema"),
-    "Decide": ("workspace", "policy", "switch"),
+    "Decide": ("workspace", "policy", "switch", "token"),
 }
 
 app = typer.Typer(

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from agents.context import resolve_budgets
 from app.cli.shell import Problem
 from schemas.codes import Channel, Mode
 from schemas.events import Identifier, Probability
@@ -66,6 +67,9 @@ class WorkspaceDocument(BaseModel):
                 BusinessHours.model_validate(settings["business_hours"])
         except ValidationError as error:
             raise ValueError(_first(error)) from None
+        _, senseless = resolve_budgets(settings.get("lead_context_bundle_budgets", {}))
+        if senseless:
+            raise ValueError(f"lead_context_bundle_budgets: {senseless[0]} makes no sense")
         unknown_channels = read["channels"].keys() - set(Channel)
         if unknown_channels:
             raise ValueError(f"channels: {min(unknown_channels)} is no channel; they are {', '.join(Channel)}")

@@ -117,7 +117,7 @@ def apply(
     campaign: Campaign = None,
     threshold: Threshold = None,
     booking_threshold: Threshold = None,
-    rules: Annotated[Path | None, typer.Option(metavar="FILE", help="A JSON object with the policy rules.")] = None,
+    rules: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON: settings that the policy decides.")] = None,
     dry_run: DryRun = False,
     env_file: EnvFile = None,
     as_json: AsJson = False,
@@ -196,6 +196,8 @@ def _scope(workspace: str | None, campaign: str | None) -> Scope:
 
 
 def _rules(file: Path | None) -> dict[str, Any] | None:
+    from schemas.settings import POLICY_SETTINGS, wrong_rules
+
     if file is None:
         return None
     try:
@@ -204,6 +206,8 @@ def _rules(file: Path | None) -> dict[str, Any] | None:
         raise WrongUse(f"{file} is no JSON: {error}") from None
     if not isinstance(rules, dict):
         raise WrongUse(f"{file} holds no JSON object")
+    if wrong := wrong_rules(rules):
+        raise WrongUse(f"{file}: {wrong[0]} is no rule, or has a wrong type; rules are {', '.join(POLICY_SETTINGS)}")
     return rules
 
 

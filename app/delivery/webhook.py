@@ -61,6 +61,8 @@ class WebhookAdapter:
         open, everything that is neither 2xx nor 4xx is unknown."""
         body = request_body(outgoing)
         headers = {"Content-Type": "application/json", "Idempotency-Key": outgoing.key, **self._signature(body)}
+        if outgoing.traceparent is not None:
+            headers["traceparent"] = outgoing.traceparent
         exchange = await self._exchange("POST", None, headers, body, timeout_s)
         if isinstance(exchange, SendRefused):
             return exchange

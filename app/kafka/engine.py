@@ -21,6 +21,7 @@ from yarl import URL
 
 from app.config import Config, kafka_ssl_context
 from app.kafka.offsets import Assignment
+from app.kafka.silence import Silence
 from schemas.limits import SESSION_TIMEOUT_S
 
 log = structlog.get_logger()
@@ -74,6 +75,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = 500
+        cast(_App, self.app).engine.silence.watch(consumer._client)
         return consumer
 
     async def _fetch_records(
@@ -191,6 +193,9 @@ class Engine:
         self._config, self._consume = config, consume
         self.progress = Assignment()
         self.fetched_at = time.monotonic()
+        self.silence = Silence()
+        self._starts = 0
+        self._rebalances = 0
         self._app: _App | None = None
         self._queue: Any = None
 
@@ -221,18 +226,30 @@ class Engine:
         return self._app is None or bool(self._app.rebalancing)
 
     @property
+    def rebalances(self) -> int:
+        """How many this consumer took part in since the start, also before it was built anew."""
+        return self._rebalances + (int(self._app.rebalancing_count) if self._app is not None else 0)
+
+    @property
+    def restarts(self) -> int:
+        """How often it was built anew."""
+        return max(self._starts - 1, 0)
+
+    @property
     def crashed(self) -> bool:
         return self._app is None or bool(self._app.crashed or self._app.should_stop)
 
     async def start(self) -> None:
         """Join the group and begin to consume. Raises TimeoutError when the broker does not answer in time."""
-        self.progress = Assignment()
+        self.progress, self.silence = Assignment(), Silence()
         app = self._app = self._build()
+        self._starts += 1
         async with asyncio.timeout(_START_S_MAX):
             await app.start()
 
     async def stop(self) -> None:
         """Leave the group; what was acked is committed first."""
+        self._rebalances = self.rebalances
         app, self._app = self._app, None
         if app is None:
             return

@@ -17,6 +17,7 @@ import structlog
 from agents.fates import Dead, Done, Dropped, Fate, Retry
 from agents.persist import TRANSIENT, backoff_s
 from app.kafka.engine import Acknowledge, Record
+from app.metrics.catalogue import WorkerMetrics
 from schemas.codes import DeadLetterReason
 from schemas.limits import (
     DEAD_LETTER_SHARE_MAX,
@@ -69,15 +70,21 @@ class EventPool:
     """Runs `handler` on each event of one topic, `events_max` at a time."""
 
     def __init__(
-        self, topic: str, handler: Handler, dead_letter: DeadLetter, *, events_max: int = EVENTS_IN_FLIGHT_MAX
+        self,
+        topic: str,
+        handler: Handler,
+        dead_letter: DeadLetter,
+        *,
+        events_max: int = EVENTS_IN_FLIGHT_MAX,
+        metrics: WorkerMetrics | None = None,
     ) -> None:
         self.topic = topic
+        self._metrics = metrics or WorkerMetrics()
         self._handler, self._dead_letter = handler, dead_letter
         self._capacity = Capacity(events_max, EVENT_BYTES_IN_FLIGHT_MAX)
         self._running: dict[tuple[int, int], _Running] = {}
         self._unexpected: deque[bool] = deque(maxlen=DEAD_LETTER_WINDOW_EVENTS)
         self._stopping = asyncio.Event()
-        self.done_at = time.monotonic()
         self.counts = {"done": 0, "dropped": 0, "retried": 0, "dead": 0}
 
     @property
@@ -106,14 +113,14 @@ class EventPool:
         running.task = asyncio.create_task(self._run(record, running), name=record.topic)
 
     async def _run(self, record: Record, running: _Running) -> None:
-        finished = False
+        finished, began = False, time.monotonic()
         try:
             finished = await self._to_its_fate(record)
         finally:
             self._capacity.give(record.bytes)
             del self._running[record.partition, record.offset]
             if finished:
-                self.done_at = time.monotonic()
+                self._metrics.event_s.observe(time.monotonic() - began, self.topic)
                 for acknowledge in running.acknowledge:
                     acknowledge()
 

@@ -17,7 +17,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+import structlog
+
 from schemas.limits import BREAKER_FAILURES, BREAKER_OPEN_S, MODEL_CALL_S_MAX
+
+log = structlog.get_logger()
 
 OPEN_S_MAX: Final = 30.0
 PROBE_S_MAX: Final = 5.0
@@ -141,12 +145,22 @@ class Breaker:
         """The state by model, for metrics and the overview."""
         return {model: circuit.state for model, circuit in self._circuits.items()}
 
+    def openings(self) -> dict[str, int]:
+        """How often each model's breaker opened since the start."""
+        return {model: circuit.period for model, circuit in self._circuits.items()}
+
     def begin(self, model: str) -> Ticket:
         return self._circuit(model).begin(self._clock(), model)
 
     def end(self, ticket: Ticket, verdict: Verdict, retry_after_s: float | None = None) -> None:
-        circuit = self._circuit(ticket.model)
-        if circuit.end(ticket, verdict, self._clock(), self._chance(), retry_after_s or 0.0):
+        circuit, now = self._circuit(ticket.model), self._clock()
+        before = circuit.state
+        woken = circuit.end(ticket, verdict, now, self._chance(), retry_after_s or 0.0)
+        if circuit.state is not before and circuit.state is State.OPEN:
+            log.warning("breaker_opened", model=ticket.model, delay_s=round(circuit.until - now, 1))
+        elif circuit.state is not before:
+            log.info("breaker_closed", model=ticket.model)
+        if woken:
             waiting = self._changed.pop(ticket.model, None)
             if waiting is not None:
                 waiting.set()

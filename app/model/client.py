@@ -14,9 +14,12 @@ import openai
 from agents.ports import Answered, CallIdentity, Failed, ModelResult, Refused, Unusable, Usage
 from agents.state import Ask
 from app.config import Config
+from app.metrics.catalogue import WorkerMetrics
 from app.model import prices, wire
 from app.model.breaker import Breaker, Verdict
+from app.model.telling import Telling
 from app.retry_after import retry_after_s
+from app.tracing import Tracing
 from schemas.limits import EVENTS_IN_FLIGHT_MAX, OUTPUT_TOKENS_MAX
 from schemas.settings import MODEL_DEFAULT, ModelChoice
 
@@ -45,10 +48,16 @@ class ModelClient:
     """
 
     def __init__(
-        self, config: Config, breaker: Breaker | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        config: Config,
+        breaker: Breaker | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        metrics: WorkerMetrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         config.require(frozenset({"OPENAI_API_KEY"}))
         self.breaker = breaker or Breaker()
+        self._telling = Telling(metrics or WorkerMetrics(), tracing or Tracing(), clock)
         self._clock = clock
         self._api: wire.Api = config.openai_api
         self._extra = config.models_extra
@@ -71,10 +80,13 @@ class ModelClient:
         ticket = self.breaker.begin(choice.model)
         started = self._clock()
         result: ModelResult | None = None
-        try:
-            result = await self._ask(body, ask, choice, identity, timeout_s, started)
-        finally:
-            self.breaker.end(ticket, _verdict(result), result.retry_after_s if isinstance(result, Refused) else None)
+        with self._telling.span(ask, choice.model, identity) as span:
+            try:
+                result = await self._ask(body, ask, choice, identity, timeout_s, started)
+            finally:
+                wanted_s = result.retry_after_s if isinstance(result, Refused) else None
+                self.breaker.end(ticket, _verdict(result), wanted_s)
+                self._telling.call(ask.stage, choice.model, result, started, span)
         return result
 
     def worst_case_usd(self, ask: Ask, choice: ModelChoice) -> float | None:

@@ -20,6 +20,7 @@ WORDS: Final[dict[str, str]] = {
     "revision_mode_not_eligible": "This campaign does not revise.",
     "hard_blocked": "A rule forbids sending this text by itself.",
     "over_budget": "The workspace's budget for this month is used up.",
+    "budget_unavailable": "Nobody could tell what is left of the budget for this month.",
     "auto_send_disabled": "Automatic sending is switched off.",
     "switched_off": "Automatic sending is switched off.",
     "mode_changed": "The campaign's mode was changed meanwhile.",
@@ -33,6 +34,10 @@ WORDS: Final[dict[str, str]] = {
     "no_business_hours": "The workspace has no business hours in the coming year.",
     "rate_limited": "Too many automatic replies in this conversation.",
     "too_many_replies": "Too many automatic replies in this conversation.",
+    "meeting_already_booked": "The meeting was booked by another run.",
+    "meeting_time_gone": "The meeting's time is not free any more.",
+    "meeting_time_not_held": "The meeting's time is not held any more.",
+    "booking_refused": "The reply agrees to a time that was not cleared for booking.",
     "worker_died": "It may have been sent: the answer of the provider was lost.",
     "adapter_failed": "It may have been sent: the sending failed without an answer.",
     "fence_behind": "It could not be made sure that there is no newer message.",
@@ -47,11 +52,13 @@ RULES: Final[dict[str, str]] = {
     Rule.FENCE_MARK: "It holds marks of how it was made.",
     Rule.CONTROL_CHARACTER: "It holds hidden characters.",
     Rule.PLACEHOLDER: "A placeholder was not filled in.",
+    Rule.OTHER_LEAD: "It holds data of another lead.",
     Rule.AMOUNT: "An amount that is in no source.",
     Rule.PERCENTAGE: "A percentage that is in no source.",
     Rule.DATE: "A date that is in no source.",
     Rule.WEEKDAY: "Weekday and date do not agree.",
     Rule.TIME: "A time that is in no source.",
+    Rule.ALREADY_BOOKED: "The meeting was booked by another run.",
     Rule.MEETING: "A meeting time that is not free.",
     Rule.LINK: "A link that is in no source.",
     Rule.EMAIL: "A mail address that is in no source.",
@@ -137,4 +144,6 @@ def refusal_in_words(result: str) -> str:
     code = result.removeprefix("refused_")
     if code in RULES:
         return f"a rule forbids this text. {RULES[code]}"
+    if code in WORDS:
+        return WORDS[code][0].lower() + WORDS[code][1:].rstrip(".")
     return REFUSALS.get(code, f"reason: {code}")

@@ -1,21 +1,39 @@
-"""The web process: `/live`, `/ready`, and the way in for what people decide."""
+"""The web process: probes, pages, their JSON, and the way in for what people decide."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.staticfiles import StaticFiles
 
 from agents.persist import TRANSIENT
 from app import __version__
 from app.config import Config
 from app.kafka.producer import RowProducer
+from app.metrics.catalogue import WebMetrics
 from app.relay import Relay
 from app.slack.client import SlackClient
-from app.web import slack
+from app.web import errors, sign_in, slack
+from app.web.access import public, refuse_unstated, require
+from app.web.exporting import exporting
+from app.web.headers import SecurityHeaders
+from app.web.identity import Seals
+from app.web.limits import Limiter
+from app.web.oidc import Provider
+from app.web.page import Page
+from app.web.pages import PAGES
+from app.web.rendering import STATIC
+from app.web.timing import Timing
+from app.wiring import process_id
 from db import migrate
 from db.pool import Pool, create_pool
+from schemas.limits import REQUEST_BYTES_MAX
+
+# Routes that are no page: one router each.
+ROUTERS: Final = (sign_in.router, slack.router)
 
 _CONNECTIONS = 8
 _DATABASE_S_MAX = 2.0
@@ -28,16 +46,21 @@ class StartError(Exception):
 class Web:
     """What the routes share."""
 
-    def __init__(self, config: Config, pool: Pool) -> None:
+    def __init__(self, config: Config, pool: Pool, metrics: WebMetrics) -> None:
         self.config, self.pool = config, pool
         self.producer = RowProducer(config)
-        self.relay = Relay(pool, self.producer)
+        self.relay = Relay(pool, self.producer, metrics)
         self.slack = SlackClient(config) if config.slack_bot_token else None
         self.tasks: set[asyncio.Task[None]] = set()
+        self.process_id = process_id(config.model_copy(update={"worker_id": None}))  # that name is a worker's
+        self.seals, self.limiter = Seals(config), Limiter()
+        self.oidc = Provider(config) if config.oidc_issuer else None
+        self.pages: list[Page] = [module.PAGE for module in PAGES]
 
 
 def create_app(config: Config) -> FastAPI:
     """The application; it opens its connections when it starts."""
+    metrics = WebMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -45,9 +68,10 @@ def create_app(config: Config) -> FastAPI:
         async with pool.acquire() as connection:
             if await migrate.schema_number(connection) < migrate.latest():
                 raise StartError("the database's schema is too old: run migrate")
-        web = app.state.web = Web(config, pool)
+        web = app.state.web = Web(config, pool, metrics)
         publishing = asyncio.create_task(web.relay.publish_forever())
-        yield
+        async with exporting(config, pool, metrics):
+            yield
         publishing.cancel()
         await asyncio.gather(*web.tasks)
         await web.producer.stop()
@@ -55,18 +79,42 @@ def create_app(config: Config) -> FastAPI:
             await web.slack.close()
         await pool.close()
 
-    app = FastAPI(title="draft-pipeline", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.get("/live")(live)
-    app.get("/ready")(ready)
-    app.include_router(slack.router)
+    app = FastAPI(
+        title="draft-pipeline",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        max_body_size=REQUEST_BYTES_MAX,
+    )
+    app.add_middleware(Timing, metrics=metrics)
+    app.add_middleware(SecurityHeaders, secure=config.public_url.startswith("https://"))
+    errors.add_handlers(app)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    for router in (probes, *ROUTERS, *(module.router for module in PAGES)):
+        app.include_router(router)
+    refuse_unstated(app, but=frozenset({"/static"}))
     return app
 
 
+probes = APIRouter(include_in_schema=False)
+
+
+@probes.get("/api/openapi.json", dependencies=[require()])
+async def openapi(request: Request) -> JSONResponse:
+    """What `/api` offers, as an OpenAPI document."""
+    app: FastAPI = request.app
+    return JSONResponse(app.openapi())
+
+
+@probes.get("/live", dependencies=[public("probes have no login")])
 async def live() -> dict[str, Any]:
     """The process answers."""
     return {"ok": True}
 
 
+@probes.get("/ready", dependencies=[public("probes have no login")])
 async def ready(request: Request, response: Response) -> dict[str, Any]:
     """The database answers and has the schema that this version needs."""
     web: Web = request.app.state.web

@@ -39,6 +39,7 @@ from app.slack.blocks import (
 from app.slack.client import Posted, SlackClient
 from app.slack.posting import link_to
 from app.slack.signature import verify
+from app.web.access import public
 from app.web.interactions import Click, may_decide, packed, read_click
 from db import sql
 from db.pool import Pool
@@ -46,7 +47,7 @@ from schemas.codes import DraftStatus, ReviewAction
 from schemas.limits import SLACK_ANSWER_S_MAX, SLACK_REQUEST_BYTES_MAX
 
 log = structlog.get_logger()
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 Answer = dict[str, Any] | None
 
@@ -68,7 +69,7 @@ class Shared(Protocol):
     tasks: set[asyncio.Task[None]]
 
 
-@router.post("/webhooks/slack/interactions", include_in_schema=False)
+@router.post("/webhooks/slack/interactions", dependencies=[public("Slack signs its requests")])
 async def slack_interaction(request: Request) -> Response:
     """Verify, write, answer 200. Forged or stale: 401. Too large: 413. What we do not know: 400."""
     web: Shared = request.app.state.web

@@ -11,5 +11,28 @@ delivery = Queries("delivery")
 review = Queries("review")
 admin = Queries("admin")
 ops = Queries("ops")
+sign_in = Queries("sign_in")
+overview = Queries("overview")
+booking = Queries("booking")
+slot = Queries("slot")
+knowledge = Queries("knowledge")
+metrics = Queries("metrics")
 
-__all__ = ["Query", "admin", "delivery", "draft", "ingest", "model_call", "ops", "outbox", "review", "run"]
+__all__ = [
+    "Query",
+    "admin",
+    "booking",
+    "delivery",
+    "draft",
+    "ingest",
+    "knowledge",
+    "metrics",
+    "model_call",
+    "ops",
+    "outbox",
+    "overview",
+    "review",
+    "run",
+    "sign_in",
+    "slot",
+]

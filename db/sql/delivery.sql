@@ -50,12 +50,25 @@ SELECT d.*, now() AS now, m.subject, m.headers, m.traceparent,
         AND n.approved_by IS NULL AND n.ingested_at > now() - interval '1 hour') AS replies_last_hour,
        (SELECT count(*) FROM message n WHERE n.workspace_id = d.workspace_id AND n.lead_id = d.lead_id
         AND n.channel = d.channel AND n.thread_id = d.thread_id AND n.direction = 'outbound' AND n.sent_by = 'ai'
-        AND n.approved_by IS NULL AND n.ingested_at > now() - interval '1 day') AS replies_last_day
+        AND n.approved_by IS NULL AND n.ingested_at > now() - interval '1 day') AS replies_last_day,
+       b.status AS booking_status, b.starts_at AS booking_starts_at, o.outcome AS meeting_outcome,
+       o.outcome_reason AS meeting_reason,
+       CASE WHEN NOT d.scheduling THEN NULL
+            WHEN EXISTS (SELECT 1 FROM booking x WHERE x.workspace_id = d.workspace_id
+                         AND x.status IN ('held', 'confirmed') AND x.ends_at > b.starts_at AND x.starts_at < b.ends_at
+                         AND x.id <> b.id)
+              OR EXISTS (SELECT 1 FROM booking x WHERE x.workspace_id = d.workspace_id AND x.lead_id = d.lead_id
+                         AND x.status = 'confirmed' AND x.draft_id IS DISTINCT FROM d.id AND x.ends_at > now()
+                         AND x.updated_at > d.created_at) THEN 'meeting_already_booked'
+            WHEN b.status = 'held' AND (b.slot_id IS NULL OR b.starts_at <= now()) THEN 'meeting_time_gone'
+       END AS meeting_obstacle
 FROM ai_draft d
 JOIN workspace w ON w.id = d.workspace_id
 JOIN workspace_settings s ON s.workspace_id = d.workspace_id
 JOIN message m ON m.workspace_id = d.workspace_id AND m.message_id = d.trigger_message_id
 LEFT JOIN campaign c ON c.workspace_id = d.workspace_id AND c.campaign_id = d.campaign_id
+LEFT JOIN booking b ON d.scheduling AND b.draft_id = d.id
+LEFT JOIN meeting_overseer_decision o ON d.scheduling AND o.draft_id = d.id
 CROSS JOIN LATERAL (
     SELECT * FROM confidence_policy_revision q
     WHERE (q.scope = 'campaign' AND q.workspace_id = d.workspace_id AND q.campaign_id = d.campaign_id)

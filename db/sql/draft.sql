@@ -47,6 +47,34 @@ SET auto_send_revision_attempted_at = coalesce(d.auto_send_revision_attempted_at
 FROM claim WHERE d.id = claim.draft_id
 RETURNING extract(epoch FROM now() - claim.claimed_at)::float8 AS age_s;
 
+-- name: claim_revision_within_budget(draft_id, epoch, token, owner, lease_s, worst_usd)
+-- The same where a monthly limit holds: one iteration's worst case must fit. A takeover's calls look for themselves.
+-- A statement of its own, so that a workspace without a limit does not depend on the budget's table.
+WITH allowed AS (
+    SELECT d.id FROM ai_draft d
+    JOIN draft_pipeline_run r ON r.id = d.run_id
+    JOIN workspace_settings s ON s.workspace_id = d.workspace_id
+    WHERE d.id = $1 AND r.lease_epoch = $2 AND r.status = 'RUNNING' AND r.superseded_at IS NULL
+      AND d.mode = 'AI_AUTO_SEND' AND s.auto_send_revision_enabled
+      AND NOT EXISTS (SELECT 1 FROM kill_switch k WHERE k.disabled
+                      AND k.name IN ('AUTO_SEND_DISABLED', 'AUTO_SEND_REVISION_DISABLED'))
+      AND (s.monthly_budget_usd IS NULL OR d.auto_send_revision_attempted_at IS NOT NULL
+           OR $6::numeric <= s.monthly_budget_usd - coalesce((
+              SELECT b.spent_usd + b.reserved_usd FROM workspace_budget b WHERE b.workspace_id = d.workspace_id
+              AND b.month = date_trunc('month', now() AT TIME ZONE 'UTC')::date), 0))
+), claim AS (
+    INSERT INTO draft_claim AS c (draft_id, purpose, token, claimed_by, lease_until)
+    SELECT id, 'revision', $3, $4, now() + make_interval(secs => $5) FROM allowed
+    ON CONFLICT (draft_id, purpose) DO UPDATE
+    SET token = excluded.token, claimed_by = excluded.claimed_by, lease_until = excluded.lease_until
+    WHERE c.settled_at IS NULL AND c.lease_until < now()
+    RETURNING draft_id, claimed_at
+)
+UPDATE ai_draft d
+SET auto_send_revision_attempted_at = coalesce(d.auto_send_revision_attempted_at, claim.claimed_at), updated_at = now()
+FROM claim WHERE d.id = claim.draft_id
+RETURNING extract(epoch FROM now() - claim.claimed_at)::float8 AS age_s;
+
 -- name: claim_standing(draft_id, purpose)
 -- Who holds a claim, and for how long still.
 SELECT token, claimed_by, settled_at IS NOT NULL AS settled, outcome,
@@ -110,7 +138,7 @@ SELECT run.id, (SELECT id FROM delivery) AS delivery_id, (SELECT id FROM event) 
 
 -- name: end_run_if_leased(run_id, epoch, run_status, reason, action, draft_status, content, content_sha256, review_id, review_s, event_id, key, value, headers, taken_s)
 -- A run ends without a decision: FAILED or ABORTED, with what happens to its draft, one outcome event, and a review
--- request when a person must write.
+-- request when a person must write. The time it held is free again.
 WITH run AS (
     UPDATE draft_pipeline_run SET status = $3, phase = 'done', reason = $4, finished_at = now(), lease_until = now(),
            updated_at = now()
@@ -123,6 +151,9 @@ WITH run AS (
 ), claim AS (
     UPDATE draft_claim c SET settled_at = now(), outcome = $4
     FROM run WHERE c.draft_id = run.draft_id AND c.purpose = 'revision' AND c.settled_at IS NULL
+), hold AS (
+    UPDATE booking b SET status = 'released', reason = $4, updated_at = now()
+    FROM run WHERE b.draft_id = run.draft_id AND b.status = 'held'
 ), review AS (
     INSERT INTO review_request (id, draft_id, workspace_id, reason, content_sha256, expires_at)
     SELECT $9, run.draft_id, run.workspace_id, $4, $8, now() + make_interval(secs => $10)
@@ -168,7 +199,14 @@ UPDATE kill_switch k SET disabled = $2, reason = $3, changed_by = $4, changed_at
 FROM (SELECT name, disabled FROM kill_switch WHERE name = $1 FOR UPDATE) old
 WHERE k.name = old.name RETURNING old.disabled;
 
--- name: add_meeting_decision(decision_id, run_id, draft_id, decision, reason)
--- The overseer's word on a draft, once.
-INSERT INTO meeting_overseer_decision (id, run_id, draft_id, decision, reason) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT DO NOTHING;
+-- name: other_leads_with(workspace_id, lead_id, names, emails, phones)
+-- Which of these names and addresses (lower case) and numbers (last 8 digits) another lead of the workspace has.
+SELECT 'name' AS kind, v AS value FROM unnest($3::text[]) v WHERE EXISTS (
+    SELECT 1 FROM lead l WHERE l.workspace_id = $1 AND l.lead_id <> $2 AND lower(l.name) = v)
+UNION ALL
+SELECT 'email', v FROM unnest($4::text[]) v WHERE EXISTS (
+    SELECT 1 FROM lead l WHERE l.workspace_id = $1 AND l.lead_id <> $2 AND lower(l.email) = v)
+UNION ALL
+SELECT 'phone', v FROM unnest($5::text[]) v WHERE EXISTS (
+    SELECT 1 FROM lead l WHERE l.workspace_id = $1 AND l.lead_id <> $2
+    AND right(regexp_replace(l.phone, '\D', '', 'g'), 8) = v);

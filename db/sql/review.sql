@@ -11,23 +11,33 @@ RETURNING id;
 UPDATE review_request SET status = $2, closed_at = now() WHERE draft_id = ANY ($1::uuid[]) AND status = 'open';
 
 -- name: lead_of_draft(draft_id, workspace_id)
--- Whose draft it is; no row for a draft of another workspace.
-SELECT lead_id FROM ai_draft WHERE id = $1 AND workspace_id = $2;
+-- Whose draft it is, and the trace of the message it answers; no row for a draft of another workspace.
+SELECT d.lead_id, m.traceparent FROM ai_draft d
+LEFT JOIN message m ON m.workspace_id = d.workspace_id AND m.message_id = d.trigger_message_id
+WHERE d.id = $1 AND d.workspace_id = $2;
 
--- name: add_review_action(action_id, draft_id, workspace_id, actor, via, action, content_sha256, edited_text, reject_reason, binding, response_url)
+-- name: add_review_action(action_id, draft_id, workspace_id, actor, via, action, content_sha256, edited_text, reject_reason, binding)
 -- What a person did, append-only, before anything follows from it.
 INSERT INTO review_action (id, draft_id, workspace_id, actor, via, action, content_sha256, edited_text, reject_reason,
-                           binding, response_url)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                           binding)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (id) DO NOTHING RETURNING id;
+
+-- name: keep_response_url(action_id, response_url)
+-- Where Slack takes an answer to a click, for half an hour.
+UPDATE review_action SET response_url = $2 WHERE id = $1;
 
 -- name: review_action_by_id(action_id)
 -- One action, locked so that two workers do not both carry it out.
 SELECT * FROM review_action WHERE id = $1 FOR UPDATE;
 
--- name: finish_review_action(action_id, result, passed)
--- What came of it, and which hard blocks the person passed.
-UPDATE review_action SET result = $2, passed = $3, done_at = now() WHERE id = $1 AND done_at IS NULL;
+-- name: finish_review_action(action_id, result)
+-- What came of it.
+UPDATE review_action SET result = $2, done_at = now() WHERE id = $1 AND done_at IS NULL;
+
+-- name: keep_passed_blocks(action_id, passed)
+-- The hard blocks of the text that a person sent all the same.
+UPDATE review_action SET passed = $2 WHERE id = $1;
 
 -- name: lock_send_under_way(draft_id)
 -- The delivery of a draft that is to go out or may be going out, locked; the lead's row is locked before.
@@ -36,9 +46,7 @@ WHERE draft_id = $1 AND status IN ('scheduled', 'claimed') ORDER BY status, crea
 
 -- name: check_context(draft_id)
 -- What hard blocks are checked against: what the run pinned, and what its strategy said. No row past retention.
-SELECT c.snapshot, c.context_pack, d.language,
-       coalesce((SELECT a.payload @> '{"scheduling": true}' FROM draft_pipeline_artifact a WHERE a.run_id = d.run_id
-                 AND a.stage = 'draft_strategy_step1' AND a.iteration = 0), false) AS scheduling
+SELECT c.snapshot, c.context_pack, d.language, d.scheduling
 FROM ai_draft d JOIN draft_run_context c ON c.run_id = d.run_id WHERE d.id = $1;
 
 -- name: take_unposted_reviews(limit, taken_s)

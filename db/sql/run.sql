@@ -27,21 +27,28 @@ CROSS JOIN LATERAL (
 WHERE m.workspace_id = $1 AND m.message_id = $2;
 
 -- name: context_rows(workspace_id, lead_id, channel, thread_id, ingest_seq, words, limit)
--- Everything the base context is made of, in one look: turns up to the trigger (oldest first), knowledge whose words stand in the message (verified first), slots to come that nobody holds.
+-- Everything the base context is made of, in one look: turns up to the trigger (oldest first), knowledge whose words
+-- stand in the message (verified first; asked once per language that the workspace has), slots to come that nobody else
+-- has. What an older message of the lead still holds is theirs.
+WITH asked AS MATERIALIZED (
+    SELECT language, websearch_to_tsquery(language, $6) AS query
+    FROM (SELECT DISTINCT language FROM knowledge_entry WHERE workspace_id = $1) spoken
+)
 SELECT
     (SELECT jsonb_agg(t ORDER BY t.ingest_seq) FROM (
         SELECT message_id, direction, sent_by, draft_id, body, subject, received_at, ingest_seq FROM message
         WHERE workspace_id = $1 AND lead_id = $2 AND channel = $3 AND thread_id = $4 AND ingest_seq <= $5 AND human
         ORDER BY ingest_seq DESC LIMIT $7) t) AS turns,
     (SELECT jsonb_agg(t) FROM (
-        SELECT k.id, k.title, k.text, k.verified FROM knowledge_entry k
-        WHERE k.workspace_id = $1 AND k.search @@ websearch_to_tsquery(k.language, $6)
-        ORDER BY k.verified DESC, ts_rank(k.search, websearch_to_tsquery(k.language, $6)) DESC, k.id LIMIT $7) t
+        SELECT k.id, k.title, k.text, k.verified
+        FROM asked JOIN knowledge_entry k ON k.workspace_id = $1 AND k.language = asked.language AND k.search @@ asked.query
+        ORDER BY k.verified DESC, ts_rank(k.search, asked.query) DESC, k.id LIMIT $7) t
     ) AS knowledge,
     (SELECT jsonb_agg(t ORDER BY t.starts_at) FROM (
         SELECT a.id, a.starts_at, a.ends_at FROM availability_slot a
         WHERE a.workspace_id = $1 AND a.starts_at > now() AND NOT EXISTS (
-            SELECT 1 FROM booking b WHERE b.slot_id = a.id AND b.status IN ('held', 'confirmed'))
+            SELECT 1 FROM booking b WHERE b.workspace_id = $1 AND b.status IN ('held', 'confirmed')
+            AND b.ends_at > a.starts_at AND b.starts_at < a.ends_at AND NOT (b.status = 'held' AND b.lead_id = $2))
         ORDER BY a.starts_at LIMIT $7) t) AS slots;
 
 -- name: bundle_rows(workspace_id, lead_id, channel, thread_id, limit)
@@ -55,12 +62,12 @@ SELECT
         SELECT text FROM lead_memory_entry WHERE workspace_id = $1 AND lead_id = $2
         ORDER BY created_at DESC LIMIT $5) t) AS memory;
 
--- name: create_run_if_absent(run_id, workspace_id, lead_id, trigger_message_id, draft_id, channel, thread_id, attempt, retry_of, policy_revision, lease_owner, lease_s, traceparent, campaign_id, trigger_ingest_seq, mode, recipient, threshold, snapshot, context_pack, request_event_id, next_id, next_stage, next_model, next_effort, next_input_sha256)
+-- name: create_run_if_absent(run_id, workspace_id, lead_id, trigger_message_id, draft_id, channel, thread_id, attempt, retry_of, policy_revision, lease_owner, lease_s, traceparent, campaign_id, trigger_ingest_seq, mode, recipient, threshold, snapshot, context_pack, request_event_id, next_id, next_stage, next_model, next_effort, next_input_sha256, source)
 -- Create run, draft and context, take the lease and record the first call; older RUNNING runs of the conversation are superseded by it.
 WITH run AS (
     INSERT INTO draft_pipeline_run (id, workspace_id, lead_id, trigger_message_id, draft_id, channel, thread_id, attempt,
-                                    retry_of, policy_revision, lease_owner, lease_until, traceparent)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now() + make_interval(secs => $12), $13)
+                                    retry_of, policy_revision, lease_owner, lease_until, traceparent, source)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now() + make_interval(secs => $12), $13, $27)
     ON CONFLICT (workspace_id, trigger_message_id, channel, attempt) DO NOTHING
     RETURNING id, lease_epoch
 ), draft AS (
@@ -159,8 +166,9 @@ WITH held AS (
 SELECT id, superseded FROM renewed;
 
 -- name: release_lease(run_id, epoch)
--- Give a lease back early, so that nobody waits for its end.
-UPDATE draft_pipeline_run SET lease_until = now() WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING';
+-- Give a lease back early, so that nobody waits for its end. Epoch + 1: a renewal under way finds nothing to renew.
+UPDATE draft_pipeline_run SET lease_until = now(), lease_epoch = lease_epoch + 1
+WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING';
 
 -- name: run_with_context(run_id)
 -- A run with what it pinned.

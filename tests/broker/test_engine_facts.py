@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from agents.fates import DONE, Fate
 from app.config import Config
 from app.ingesting import Ingesting
-from app.kafka.engine import Engine, Record
+from app.kafka.engine import Engine, Record, _rewind
 from app.kafka.fence import InboundFence
 from app.kafka.pool import EventPool
 from app.kafka.topics import create_topics, missing_topics
@@ -197,6 +197,55 @@ async def test_long_work_does_not_hold_up_a_rebalance_and_is_not_started_twice(c
                 assert starts[1, b"long"] == 1
                 gate.set()
                 await until(lambda: first.in_flight == 0, "the long work ended")
+
+
+async def test_what_was_read_and_not_done_before_a_rebalance_is_read_again(config: Config) -> None:
+    """A member is full and nothing of its partitions was ever committed when another joins: all comes again."""
+    gate, done = asyncio.Event(), Counter[bytes | None]()
+
+    async def handler(record: Record) -> Fate:
+        await gate.wait()
+        done[record.value] += 1
+        return DONE
+
+    async with place(config, partitions=2) as here:
+        values = [b"%d" % number for number in range(400)]
+        await here.send(*values[:200], partition=0)
+        await here.send(*values[200:], partition=1)
+        first, second = here.pool(handler, events_max=2), here.pool(handler, events_max=2)
+        async with here.engine(first.consume) as one:
+            await until(lambda: first.in_flight == 2, "the first member is full")
+            async with here.engine(second.consume) as two:
+                await until(lambda: len(one.assignment) == 1 and len(two.assignment) == 1, "each owns a partition")
+                assert await here.committed(0) == await here.committed(1) == 0
+                gate.set()
+                await until(lambda: done.keys() == set(values), "every event was worked on")
+
+
+async def test_a_partition_that_was_never_committed_is_rewound_to_its_beginning(config: Config) -> None:
+    """aiokafka's `seek_to_committed` leaves such a partition where it is, so that what was read ahead would be lost."""
+    async with place(config, partitions=2) as here:
+        await here.send(b"a", b"b", b"c", partition=0)
+        await here.send(b"d", b"e", partition=1)
+        consumer = AIOKafkaConsumer(
+            here.topic,
+            bootstrap_servers=config.kafka_bootstrap_servers,
+            group_id=f"rewind-{here.topic}",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+        await consumer.start()
+        try:
+            for _ in range(5):
+                await asyncio.wait_for(consumer.getone(), WITHIN_S)
+            committed, fresh = TopicPartition(here.topic, 0), TopicPartition(here.topic, 1)
+            await consumer.commit({committed: 1})
+            await _rewind(consumer)
+            again = {(await asyncio.wait_for(consumer.getone(), WITHIN_S)).value for _ in range(4)}
+            assert again == {b"b", b"c", b"d", b"e"}
+            assert await consumer.committed(fresh) is None
+        finally:
+            await consumer.stop()
 
 
 async def test_a_topic_that_is_missing_is_named_and_not_created_by_reading(config: Config) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -122,3 +124,48 @@ async def test_an_unknown_revision_or_workspace_is_a_problem(cli: Cli) -> None:
         ended = await cli("policy", *arguments)
         assert (ended.code, len(ended.err.splitlines())) == (1, 1), ended.err
         assert "is unknown" in ended.err
+
+
+async def test_rules_are_checked_before_they_are_applied(
+    connection: asyncpg.Connection, cli: Cli, tmp_path: Path
+) -> None:
+    """A name that is no rule is wrong use and names those that are; rules in force come with the next revision."""
+    (tmp_path / "rules.json").write_text('{"forbiden_phrases": ["free"]}')
+    wrong = await cli("policy", "apply", "--rules", "rules.json", "--reason", "r")
+    assert (wrong.code, len(wrong.err.splitlines())) == (2, 1)
+    assert "forbiden_phrases is no rule" in wrong.err
+    assert "forbidden_phrases" in wrong.err.partition("rules are")[2]
+
+    (tmp_path / "rules.json").write_text('{"forbidden_phrases": ["free"]}')
+    await cli("policy", "apply", "--rules", "rules.json", "--reason", "r")
+    await cli("policy", "apply", "--threshold", "0.8", "--reason", "r")
+    row = await sql.admin.policy_in_force.one(connection, workspace_id=None, campaign_id=None)
+    assert (row["rules"], row["auto_send_threshold"]) == ({"forbidden_phrases": ["free"]}, 0.8)
+
+
+async def test_the_narrowest_policy_counts(connection: asyncpg.Connection, cli: Cli) -> None:
+    """Campaign before workspace before everybody, the newest of each; a run is told the same by its own statement."""
+    await connection.execute(
+        "INSERT INTO workspace (id) VALUES ('ws-1'); INSERT INTO workspace_settings (workspace_id) VALUES ('ws-1');"
+        "INSERT INTO campaign (workspace_id, campaign_id, mode) VALUES ('ws-1', 'c', 'AI_AUTO_SEND');"
+        "INSERT INTO lead (workspace_id, lead_id) VALUES ('ws-1', 'l')"
+    )
+    for campaign in (None, "c", "other"):
+        await connection.execute(
+            "INSERT INTO message (id, workspace_id, lead_id, channel, message_id, direction, mode, body, disposition,"
+            " received_at, campaign_id) VALUES ($1, 'ws-1', 'l', 'chat', $2, 'inbound', 'AI_AUTO_SEND', '', 'run', now(),"
+            " $3)", uuid.uuid4(), str(campaign), campaign,
+        )  # fmt: skip
+
+    async def thresholds() -> list[float]:
+        rows = [await sql.run.request_facts.one(connection, workspace_id="ws-1", message_id=name, attempt=1)
+                for name in ("None", "c", "other")]  # fmt: skip
+        return [row["auto_send_threshold"] for row in rows]
+
+    scopes: tuple[list[str], ...] = ([], ["--workspace", "ws-1"], ["--workspace", "ws-1", "--campaign", "c"])
+    for threshold, scope in zip(("0.5", "0.6", "0.7"), scopes, strict=True):
+        await cli("policy", "apply", *scope, "--threshold", threshold, "--reason", "r")
+    assert await thresholds() == [0.6, 0.7, 0.6]
+    await cli("policy", "apply", "--threshold", "0.1", "--reason", "r")
+    await cli("policy", "apply", "--workspace", "ws-1", "--threshold", "0.2", "--reason", "r")
+    assert await thresholds() == [0.2, 0.7, 0.2]

@@ -42,6 +42,20 @@ CLAIM = (
     " SELECT id, 'revision', gen_random_uuid(), 'w', now() FROM ai_draft"
 )
 
+BOOKED_SLOT = (
+    "INSERT INTO availability_slot (workspace_id, starts_at, ends_at)"
+    " SELECT id, '2030-01-01 10:00Z', '2030-01-01 10:30Z' FROM workspace"
+)
+BOOKING = (
+    "INSERT INTO booking (id, workspace_id, lead_id, draft_id, slot_id, starts_at, ends_at, status, external_id, source)"
+    " SELECT gen_random_uuid(), d.workspace_id, d.lead_id, {0}, a.id, a.starts_at, a.ends_at, '{1}', {2}, {3}"
+    " FROM ai_draft d, availability_slot a"
+)
+FOLLOWUP = (
+    "INSERT INTO followup_task (id, workspace_id, lead_id, draft_id, outcome)"
+    " SELECT gen_random_uuid(), workspace_id, lead_id, id, '{0}' FROM ai_draft"
+)
+
 NONSENSE = [
     Nonsense("a terminal run reopened", "UPDATE draft_pipeline_run SET status = 'RUNNING', phase = 'draft',"
              " finished_at = NULL", "run_", RUN.format("COMPLETED")),
@@ -116,6 +130,19 @@ NONSENSE = [
              " VALUES (gen_random_uuid(), 'draft-requested', 'w', 'c')"),
     Nonsense("one event twice on a topic", "INSERT INTO outbox (event_id, topic) SELECT event_id, topic FROM outbox",
              "outbox_topic_event_id", "INSERT INTO outbox (event_id, topic) VALUES (gen_random_uuid(), 't')"),
+    *(Nonsense(f"a slot {status} twice", BOOKING.format("NULL", status, "'cal-1'", "'outside'"), "booking_slot_once",
+               f"{BOOKED_SLOT}; " + BOOKING.format("NULL", "held", "'cal-2'", "'outside'"))
+      for status in ("held", "confirmed")),
+    Nonsense("a second booking for a draft", BOOKING.format("d.id", "released", "NULL", "'draft-pipeline'"),
+             "booking_one_per_draft",
+             f"{BOOKED_SLOT}; " + BOOKING.format("d.id", "released", "NULL", "'draft-pipeline'")),
+    Nonsense("an outside booking without its name", BOOKING.format("NULL", "held", "NULL", "'outside'"),
+             "booking_external_means_outside", BOOKED_SLOT),
+    Nonsense("an outside booking twice", BOOKING.format("NULL", "released", "'cal-1'", "'outside'"),
+             "booking_external_once", f"{BOOKED_SLOT}; " + BOOKING.format("NULL", "released", "'cal-1'", "'outside'")),
+    Nonsense("a booking that ends before it starts", "UPDATE booking SET ends_at = starts_at",
+             "booking_ends_after_start", f"{BOOKED_SLOT}; " + BOOKING.format("NULL", "held", "'cal-1'", "'outside'")),
+    Nonsense("two ends of one meeting", FOLLOWUP.format("error"), "followup_task_one_per_draft", FOLLOWUP.format("booked")),
     Nonsense("a second open question about a draft", "INSERT INTO review_request (id, draft_id, workspace_id, reason,"
              " expires_at) SELECT gen_random_uuid(), id, workspace_id, 'r', now() FROM ai_draft",
              "review_request_draft_id", "INSERT INTO review_request (id, draft_id, workspace_id, reason, expires_at)"

@@ -245,7 +245,7 @@ async def test_the_agent_checks_an_edit_again(desk: Desk) -> None:
         await sql.review.add_review_action.value(
             desk.pool, action_id=f"00000000-0000-0000-0000-00000000000{number}", draft_id=draft,
             workspace_id="ws-review", actor="x", via="web", action=ReviewAction.EDIT, content_sha256=binding.content_sha256,
-            edited_text=text, reject_reason=None, binding=binding.columns(), response_url=None,
+            edited_text=text, reject_reason=None, binding=binding.columns(),
         )  # fmt: skip
     assert await desk.carry_out(draft) == ["refused_amount_not_in_context", "refused_placeholder"]
 

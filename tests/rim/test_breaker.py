@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from app.model.breaker import OPEN_S_MAX, PROBE_S_MAX, Breaker, Circuit, State, Verdict
 from schemas.limits import BREAKER_FAILURES, BREAKER_OPEN_S, MODEL_CALL_S_MAX
@@ -189,3 +190,18 @@ async def test_models_do_not_share_a_breaker() -> None:
     assert not breaker.is_down("b")
     await asyncio.wait_for(breaker.available("b"), SHORT_S)
     assert breaker.states()["a"] is State.OPEN
+
+
+def test_opening_and_closing_are_logged_once_each() -> None:
+    """A line when it opens, with how long it waits, and one when it closes; nothing for the outages between."""
+    now = [0.0]
+    breaker = Breaker(clock=lambda: now[0], chance=lambda: NO_JITTER, failures_max=2)
+    with capture_logs() as lines:
+        for _ in range(4):
+            breaker.end(breaker.begin(MODEL), Verdict.OUTAGE)
+        now[0] = BREAKER_OPEN_S
+        breaker._circuit(MODEL).admit(now[0])
+        breaker.end(breaker.begin(MODEL), Verdict.UP)
+    assert [(line["event"], line["model"]) for line in lines] == [("breaker_opened", MODEL), ("breaker_closed", MODEL)]
+    assert lines[0]["delay_s"] == BREAKER_OPEN_S
+    assert breaker.openings() == {MODEL: 1}

@@ -363,9 +363,9 @@ def test_checking_a_draft_takes_less_than_two_milliseconds() -> None:
     text = (fact * 2 + prose * 12)[:CHECK_DRAFT_CHARS]
 
     def round_s() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         check_text(text, run, context=context, language="en", scheduling=False)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(round_s() for _ in range(20)) < CHECK_S_MAX
 
@@ -375,9 +375,9 @@ def test_checking_a_draft_takes_less_than_two_milliseconds() -> None:
 )
 def test_hostile_texts_are_read_in_linear_time(piece: str) -> None:
     """A context and a draft made to be slow are read within two seconds."""
-    start = time.perf_counter()
+    start = time.process_time()
     check_text((piece * DRAFT_CHARS_MAX)[:DRAFT_CHARS_MAX], snapshot((piece * 65_536)[:65_536]))
-    assert time.perf_counter() - start < HOSTILE_S_MAX
+    assert time.process_time() - start < HOSTILE_S_MAX
 
 
 @settings(deadline=None)

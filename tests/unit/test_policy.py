@@ -27,7 +27,7 @@ from agents.policy import (
 from agents.state import Judged
 from schemas.answers import Evaluation
 from schemas.codes import Action, Mode, OutcomeStatus, RevisionOutcome
-from schemas.settings import BusinessHours, WorkspaceSettings
+from schemas.settings import POLICY_SETTINGS, BusinessHours, WorkspaceSettings, under_policy, wrong_rules
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday
 CONFIDENT = SendFacts(
@@ -297,3 +297,28 @@ def test_a_draft_is_never_due_outside_the_hours(
 def test_the_nearest_flip_is_told(confidence: float | None, threshold: float, words: str) -> None:
     """People are told the smallest change that would have turned the decision, in exact figures."""
     assert nearest_flip(confidence, threshold) == words
+
+
+# ---- rules
+
+
+def test_a_policy_decides_in_place_of_the_workspace() -> None:
+    """What its rules name replaces the column of that name for runs under it; the rest stays the workspace's."""
+    stored = WorkspaceSettings(forbidden_phrases=["cheap"], allowed_promises=["a call"], instructions="Be brief.")
+    rules = {"forbidden_phrases": ["free"], "auto_send_revision_max_iterations": 1}
+    run = under_policy(stored, rules)
+    assert (run.forbidden_phrases, run.auto_send_revision_max_iterations) == (["free"], 1)
+    assert (run.allowed_promises, run.instructions) == (["a call"], "Be brief.")
+    assert under_policy(stored, {}) is stored
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"forbidden_phrases": "free"}, {"always_ask_topics": [1]}, {"auto_send_revision_max_iterations": "2"}, {"x": 1},
+     {"monthly_budget_usd": 5}, {"auto_send_revision_enabled": True}],
+)  # fmt: skip
+def test_a_rule_that_makes_no_sense_decides_nothing(wrong: dict[str, Any]) -> None:
+    """An unknown name or a value of another type is told before it is applied, and never breaks a run."""
+    assert wrong_rules(wrong) == list(wrong)
+    assert under_policy(WorkspaceSettings(), wrong) == WorkspaceSettings()
+    assert wrong_rules({name: getattr(WorkspaceSettings(), name) for name in POLICY_SETTINGS}) == []

@@ -147,9 +147,9 @@ def test_ordinary_text_is_shown_as_it_is(text: str) -> None:
 def test_the_fence_takes_linear_time() -> None:
     """A body of 64 KB made to confuse the search costs milliseconds, not minutes."""
     for text in ("<" * 65_536, "< " * 32_768, "<" + " " * 65_535, "<u n t r u s t e " * 3_855):
-        started = time.perf_counter()
+        started = time.process_time()
         fence("draft", text)
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 0.5
 
 
 @given(st.text(max_size=20) | attacks())

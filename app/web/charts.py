@@ -1,0 +1,245 @@
+"""Drawings made on the server: lines over time, histograms, sparklines, bars of a share. SVG without style or script.
+
+Every point has its value on hover; series differ by dashes as well as by colour; what is missing is a gap, not 0. A
+drawing never stands alone: its page has the same figures in a table.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from markupsafe import Markup, escape
+
+WIDTH: Final = 640
+HEIGHT: Final = 180
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 22
+_TICKS: Final = 4
+_STYLES: Final = 4
+_STEPS: Final = (1, 2, 2.5, 5, 10)
+_DAY: Final = timedelta(days=1)
+_LABELS: Final = 6
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: its name, and its points in order of time. A value of None is a gap."""
+
+    name: str
+    points: Sequence[tuple[datetime, float | None]]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bar of a histogram: from `low` up to `high`."""
+
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened: a deploy, a flip of a switch."""
+
+    at: datetime
+    what: str
+
+
+def _number(value: float) -> str:
+    return f"{value:,.6g}"
+
+
+def nice_ceiling(value: float) -> float:
+    """The least of 1, 2, 2.5, 5 times a power of ten that is not below `value`."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in _STEPS if step * power >= value * (1 - 1e-9))
+
+
+def line_chart(
+    series: Sequence[Series], *, title: str, unit: str = "", marks: Iterable[Mark] = (), top: float | None = None
+) -> Markup:
+    """Lines over time, from 0 to `top` or a round number above the highest. Empty text without a single value."""
+    known = [(at, value) for each in series for at, value in each.points if value is not None]
+    if not known:
+        return Markup("")
+    begin, end = min(at for at, _ in known), max(at for at, _ in known)
+    ceiling = top or nice_ceiling(max(value for _, value in known))
+    span = (end - begin).total_seconds() or 1.0
+
+    def x(at: datetime) -> float:
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (at - begin).total_seconds() / span
+
+    def y(value: float) -> float:
+        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * min(value / ceiling, 1.0)
+
+    parts = [*_y_axis(ceiling, unit, y), *_time_axis(begin, end, x)]
+    parts += [_mark(mark, x(mark.at)) for mark in marks if begin <= mark.at <= end]
+    for number, each in enumerate(series):
+        parts += _line(each, number % _STYLES + 1, unit, x, y)
+    legend = _legend([each.name for each in series]) if len(series) > 1 else Markup("")
+    return _svg(title, parts, legend)
+
+
+def _line(
+    series: Series, style: int, unit: str, x: Callable[[datetime], float], y: Callable[[float], float]
+) -> list[Markup]:
+    """The line, broken where a value is missing, and a dot with its value for each point."""
+    runs: list[list[str]] = [[]]
+    dots = []
+    for at, value in series.points:
+        if value is None:
+            runs.append([])
+            continue
+        place = f"{x(at):.1f},{y(value):.1f}"
+        runs[-1].append(place)
+        said = f"{series.name}: {_number(value)} {unit}".strip()
+        dots.append(
+            Markup(
+                '<circle class="dot f{}" cx="{}" cy="{}" r="2.5"><title>{}, {:%Y-%m-%d %H:%M}Z</title></circle>'
+            ).format(style, *place.split(","), said, at.astimezone(UTC))
+        )
+    lines = [
+        Markup('<polyline class="line s{}" points="{}"/>').format(style, " ".join(run)) for run in runs if len(run) > 1
+    ]
+    return lines + dots
+
+
+def _y_axis(ceiling: float, unit: str, y: Callable[[float], float]) -> list[Markup]:
+    parts = []
+    for number in range(_TICKS + 1):
+        value = ceiling * number / _TICKS
+        label = f"{_number(value)} {unit}".strip() if number == _TICKS else _number(value)
+        parts.append(
+            Markup(
+                '<line class="{}" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
+                '<text x="{}" y="{:.1f}" text-anchor="end">{}</text>'
+            ).format(
+                "grid" if number else "axis",
+                _LEFT,
+                WIDTH - _RIGHT,
+                y(value),
+                y(value),
+                _LEFT - 5,
+                y(value) + 3.5,
+                label,
+            )
+        )
+    return parts
+
+
+def _time_axis(begin: datetime, end: datetime, x: Callable[[datetime], float]) -> list[Markup]:
+    written = "%m-%d" if end - begin > 3 * _DAY else "%m-%d %H:%M" if end - begin > _DAY else "%H:%M"
+    parts = []
+    for number in range(_LABELS):
+        at = begin + (end - begin) * number / (_LABELS - 1)
+        anchor = "start" if number == 0 else "end" if number == _LABELS - 1 else "middle"
+        parts.append(
+            Markup('<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(
+                x(at), HEIGHT - 6, anchor, at.astimezone(UTC).strftime(written)
+            )
+        )
+        if begin == end:
+            break
+    return parts
+
+
+def _mark(mark: Mark, x: float) -> Markup:
+    return Markup(
+        '<line class="mark" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"><title>{3}, {4:%H:%M}Z</title></line>'
+    ).format(x, _TOP, HEIGHT - _BOTTOM, mark.what, mark.at.astimezone(UTC))
+
+
+def histogram(bins: Sequence[Bin], *, title: str, unit: str = "", mark: float | None = None) -> Markup:
+    """Counts by value; `mark` is a value to show, such as a threshold. Empty text when nothing was counted."""
+    total = sum(each.count for each in bins)
+    if not total:
+        return Markup("")
+    low, high = bins[0].low, bins[-1].high
+    ceiling = nice_ceiling(max(each.count for each in bins))
+
+    def x(value: float) -> float:
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (value - low) / ((high - low) or 1.0)
+
+    def y(value: float) -> float:
+        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * value / ceiling
+
+    parts = _y_axis(ceiling, "", y)
+    for each in bins:
+        parts.append(
+            Markup(
+                '<rect class="f1" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
+            ).format(
+                x(each.low) + 0.5,
+                y(each.count),
+                max(x(each.high) - x(each.low) - 1, 1),
+                y(0) - y(each.count),
+                f"{_number(each.low)} to {_number(each.high)} {unit}: {each.count} ({each.count / total:.1%})",
+            )
+        )
+    for value in sorted({low, high, *(each.low for each in bins[:: max(1, len(bins) // _LABELS)])}):
+        parts.append(
+            Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
+                x(value), HEIGHT - 6, _number(value)
+            )
+        )
+    if mark is not None and low <= mark <= high:
+        parts.append(
+            Markup('<line class="mark" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"><title>{3}</title></line>').format(
+                x(mark), _TOP, HEIGHT - _BOTTOM, _number(mark)
+            )
+        )
+    return _svg(title, parts)
+
+
+def sparkline(values: Sequence[float | None], *, title: str) -> Markup:
+    """A line without axes, for a cell of a table; empty text when fewer than two values are known."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return Markup("")
+    low, high = min(known), max(known)
+    step = 100 / max(len(values) - 1, 1)
+    points = " ".join(
+        f"{number * step:.1f},{19 - 18 * (value - low) / ((high - low) or 1):.1f}"
+        for number, value in enumerate(values)
+        if value is not None
+    )
+    return Markup(
+        '<svg class="spark" viewBox="0 0 100 20" preserveAspectRatio="none" role="img" aria-label="{0}">'
+        '<title>{0}</title><polyline class="line" points="{1}"/></svg>'
+    ).format(title, points)
+
+
+def share_bar(part: float | None, *, title: str) -> Markup:
+    """A share of 0..1 as the filled part of a bar; empty text when it is not known."""
+    if part is None:
+        return Markup("")
+    width = 100 * min(max(part, 0.0), 1.0)
+    return Markup(
+        '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{0}">'
+        '<title>{0}</title><rect class="track" width="100" height="10"/>'
+        '<rect class="part" width="{1:.1f}" height="10"/></svg>'
+    ).format(title, width)
+
+
+def _legend(names: Sequence[str]) -> Markup:
+    """Name and dashes of each line, above the drawing."""
+    parts, x = [], float(_LEFT)
+    for number, name in enumerate(names):
+        parts.append(
+            Markup(
+                '<line class="line s{0}" x1="{1:.0f}" x2="{2:.0f}" y1="-8" y2="-8"/><text x="{3:.0f}" y="-4">{4}</text>'
+            ).format(number % _STYLES + 1, x, x + 22, x + 27, name)
+        )
+        x += 27 + 6.5 * len(name) + 18
+    return Markup("").join(parts)
+
+
+def _svg(title: str, parts: Iterable[Markup], legend: Markup | None = None) -> Markup:
+    top = -18 if legend else 0
+    return Markup(
+        '<svg class="chart" viewBox="0 {0} {1} {2}" role="img" aria-label="{3}"><title>{3}</title>{4}{5}</svg>'
+    ).format(top, WIDTH, HEIGHT - top, escape(title), legend or Markup(""), Markup("").join(parts))

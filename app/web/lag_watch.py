@@ -1,0 +1,137 @@
+"""Lag as pages show it: read every few seconds in the web process, with what was seen before.
+
+Brokers tell records, not seconds: how old the first undone record is, and when a topic will be drained, follow from
+earlier readings. A web process that has just started knows less, and says so by None.
+"""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import asyncpg
+import structlog
+from aiokafka.errors import KafkaError
+
+from agents.persist import TRANSIENT
+from app.cli.lagging import PartitionLag, group_reader, watermarks_of
+from app.config import Config
+from app.groups import GROUPS
+from app.metrics.lag import LagClock
+from db.pool import Pool
+
+log = structlog.get_logger()
+
+READ_S: Final = 5.0
+KEPT_S: Final = 3600.0
+_RATE_S: Final = 60.0
+_READ_S_MAX: Final = 10.0
+_NOBODY: Final = "-"
+
+
+@dataclass(frozen=True)
+class TopicLag:
+    """One topic and its group. Lag in records, rates in records per second, `age_s` of the oldest undone record."""
+
+    topic: str
+    group: str
+    state: str
+    members: int
+    partitions: int
+    lag: int
+    age_s: float
+    arriving: float | None
+    done: float | None
+    drained_in_s: float | None
+
+    @property
+    def drains(self) -> bool:
+        """Whether an end is in sight; true when nothing waits."""
+        return not self.lag or self.drained_in_s is not None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All partitions at one moment; `ages_s` by topic and partition."""
+
+    at: datetime
+    clock_s: float
+    partitions: tuple[PartitionLag, ...]
+    ages_s: dict[tuple[str, int], float]
+
+    def of(self, topic: str) -> list[PartitionLag]:
+        return [each for each in self.partitions if each.topic == topic]
+
+
+class LagWatch:
+    """Keeps an hour of readings. `problem` is the class of the error when the last reading failed."""
+
+    def __init__(self, config: Config, pool: Pool) -> None:
+        self._config, self._pool = config, pool
+        self._clock = LagClock()
+        self.readings: deque[Reading] = deque(maxlen=int(KEPT_S / READ_S))
+        self.problem: str | None = None
+
+    async def run(self) -> None:
+        """Read until cancelled; a broker that is away is asked again."""
+        while True:
+            try:
+                async with group_reader(self._config) as reader:
+                    while True:
+                        async with asyncio.timeout(_READ_S_MAX):
+                            self.note(await reader.lags(await watermarks_of(self._pool)), time.time())
+                        await asyncio.sleep(READ_S)
+            except (*TRANSIENT, asyncpg.PostgresError, KafkaError) as error:
+                self.problem = type(error).__name__
+                log.warning("lag_not_read", error_class=self.problem)
+            await asyncio.sleep(READ_S)
+
+    def note(self, lags: list[PartitionLag], now: float) -> None:
+        """One reading, at `now` seconds of the wall clock."""
+        ages = {}
+        for each in lags:
+            self._clock.note((each.topic, each.partition), each.end, now)
+            ages[each.topic, each.partition] = self._clock.age_s((each.topic, each.partition), each.end - each.lag, now)
+        self.readings.append(Reading(datetime.fromtimestamp(now, UTC), now, tuple(lags), ages))
+        self.problem = None
+
+    @property
+    def latest(self) -> Reading | None:
+        """The last reading, None while there is none or the last one failed."""
+        return self.readings[-1] if self.readings and self.problem is None else None
+
+    def topics(self) -> list[TopicLag]:
+        """Each consumed topic, in the order of the flow; empty when nothing is known."""
+        latest = self.latest
+        return [self._topic(latest, topic) for topic in GROUPS if latest.of(topic)] if latest is not None else []
+
+    def _topic(self, latest: Reading, topic: str) -> TopicLag:
+        rows = latest.of(topic)
+        lag = sum(each.lag for each in rows)
+        arriving, done = self._rates(latest, topic)
+        shrinks = (done or 0.0) - (arriving or 0.0)
+        return TopicLag(
+            topic=topic,
+            group=rows[0].group,
+            state=rows[0].state,
+            members=len({each.member for each in rows} - {_NOBODY}),
+            partitions=len(rows),
+            lag=lag,
+            age_s=max(latest.ages_s[topic, each.partition] for each in rows),
+            arriving=arriving,
+            done=done,
+            drained_in_s=0.0 if not lag else lag / shrinks if shrinks > 0 else None,
+        )
+
+    def _rates(self, latest: Reading, topic: str) -> tuple[float | None, float | None]:
+        """Records per second that arrived and that were done, over the last minute; None with one reading."""
+        first = next((each for each in self.readings if latest.clock_s - each.clock_s <= _RATE_S), latest)
+        passed = latest.clock_s - first.clock_s
+        if passed <= 0:
+            return None, None
+        before, after = first.of(topic), latest.of(topic)
+        arrived = sum(each.end for each in after) - sum(each.end for each in before)
+        done = sum(each.end - each.lag for each in after) - sum(each.end - each.lag for each in before)
+        return max(arrived, 0) / passed, max(done, 0) / passed

@@ -1,0 +1,49 @@
+"""A broker that hangs: the fetch loop turns on, and only its silence tells."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from agents.fates import DONE, Fate
+from app.kafka.engine import Record
+from app.stack.local import LocalStack
+from tests.broker.test_engine_facts import place, until
+from tests.story.harness import config_of
+
+SILENT_S = 2.0
+
+
+@contextmanager
+def frozen(stack: LocalStack) -> Iterator[None]:
+    """The broker takes connections and answers nothing, for less than a session."""
+    assert stack.kafka.pid is not None
+    os.kill(stack.kafka.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(stack.kafka.pid, signal.SIGCONT)
+
+
+async def test_a_broker_that_hangs_is_noticed_although_the_fetch_loop_turns(stack: LocalStack, config) -> None:  # type: ignore[no-untyped-def]
+    """While it hangs the silence grows and the loop still runs; when it answers again the silence is over."""
+
+    async def handler(record: Record) -> Fate:
+        return DONE
+
+    async with place(config_of(stack)) as here:
+        await here.send(b"a")
+        pool = here.pool(handler)
+        async with here.engine(pool.consume) as engine:
+            await until(lambda: pool.counts["done"] == 1, "it consumes")
+            await until(lambda: engine.silence.seconds < SILENT_S / 2, "the broker answers")
+            with frozen(stack):
+                await until(lambda: engine.silence.seconds > SILENT_S, "its silence is noticed")
+                assert time.monotonic() - engine.fetched_at < SILENT_S
+                assert not engine.crashed
+            await until(lambda: engine.silence.seconds < SILENT_S / 2, "it answers again")
+            await here.send(b"b")
+            await until(lambda: pool.counts["done"] == 2, "it consumes on")
