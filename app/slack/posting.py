@@ -9,13 +9,13 @@ from typing import Final
 import asyncpg
 import structlog
 
-from agents.approval import binding_of, blocks_of, forbidding
 from agents.draft import blocks_as_rows
 from agents.persist import TRANSIENT
 from agents.ports import SendRefused
 from app.config import Config
 from app.review.refusal import refusal_of
 from app.review.sealing import seal
+from app.review.showing import Shown, shown
 from app.review.words import RESULTS, STATUSES, in_words, places
 from app.slack.blocks import (
     Decided,
@@ -90,15 +90,15 @@ class SlackPosting:
             return
         taken = await sql.review.take_unposted_reviews.rows(self._pool, limit=_BATCH, taken_s=_TAKEN_S)
         for request in taken:
-            shown = await sql.review.review_standing.row(self._pool, draft_id=request["draft_id"])
-            channel = (shown["slack_channel"] if shown else None) or self._config.slack_channel
-            if shown is None or not channel or shown["slack_team_id"] not in (None, self._team):
-                if channel and shown is not None:
-                    log.warning("slack_foreign_team", workspace_id=shown["workspace_id"])
+            draft = await shown(self._pool, request["draft_id"])
+            channel = (draft.standing["slack_channel"] if draft else None) or self._config.slack_channel
+            if draft is None or not channel or draft.standing["slack_team_id"] not in (None, self._team):
+                if channel and draft is not None:
+                    log.warning("slack_foreign_team", workspace_id=request["workspace_id"])
                 await self._postpone(request["id"], SLACK_RETRY_CAP_S)
                 continue
             await self._retire_previous(client, request)
-            await self._post(client, channel, request, await self._review(request, shown))
+            await self._post(client, channel, request, self._review(request, draft))
 
     async def _learn_team(self, client: SlackClient) -> bool:
         result = await client.team()
@@ -133,26 +133,22 @@ class SlackPosting:
         )
         await client.update(request["slack_channel"], request["slack_previous_ts"], message)
 
-    async def _review(self, request: asyncpg.Record, shown: asyncpg.Record) -> Review:
-        """The draft with what rules object to as it is now; the same goes into the binding."""
-        text = shown["content"] or ""
-        blocks = await blocks_of(self._pool, request["draft_id"], text)
-        binding = binding_of(shown, blocks)
-        forbidden = blocks is None or forbidding(blocks, binding, text, edited=False) is not None
+    def _review(self, request: asyncpg.Record, draft: Shown) -> Review:
+        standing = draft.standing
         return Review(
             draft_id=request["draft_id"],
-            workspace_name=shown["workspace_name"] or request["workspace_id"],
-            channel=shown["channel"],
-            recipient=shown["recipient"],
+            workspace_name=standing["workspace_name"] or request["workspace_id"],
+            channel=standing["channel"],
+            recipient=standing["recipient"],
             reason=in_words(request["reason"]),
-            confidence=shown["auto_send_confidence"],
-            threshold=shown["auto_send_threshold"],
-            text=text,
+            confidence=standing["auto_send_confidence"],
+            threshold=standing["auto_send_threshold"],
+            text=draft.text,
             link=self._link(request),
-            binding=seal(binding, self._config.slack_signing_secrets[0]),
-            places=tuple(places(text, blocks_as_rows(blocks or ()))),
-            forbidden=forbidden,
-            maybe_sent=shown["status"] == DraftStatus.UNKNOWN,
+            binding=seal(draft.binding, self._config.slack_signing_secrets[0]),
+            places=tuple(places(draft.text, blocks_as_rows(draft.blocks or ()))),
+            forbidden=draft.forbidden,
+            maybe_sent=standing["status"] == DraftStatus.UNKNOWN,
         )
 
     async def _postpone(self, review_id: object, seconds: float) -> None:

@@ -24,7 +24,7 @@ from app.web.identity import Seals
 from app.web.limits import Limiter
 from app.web.oidc import Provider
 from app.web.page import Page
-from app.web.pages import PAGES
+from app.web.pages import PAGES, deciding, draft
 from app.web.rendering import STATIC
 from app.web.timing import Timing
 from app.wiring import process_id
@@ -33,7 +33,7 @@ from db.pool import Pool, create_pool
 from schemas.limits import REQUEST_BYTES_MAX
 
 # Routes that are no page: one router each.
-ROUTERS: Final = (sign_in.router, slack.router)
+ROUTERS: Final = (sign_in.router, slack.router, draft.router, deciding.router)
 
 _CONNECTIONS = 8
 _DATABASE_S_MAX = 2.0

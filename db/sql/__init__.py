@@ -17,6 +17,7 @@ booking = Queries("booking")
 slot = Queries("slot")
 knowledge = Queries("knowledge")
 metrics = Queries("metrics")
+queue = Queries("queue")
 
 __all__ = [
     "Query",
@@ -31,6 +32,7 @@ __all__ = [
     "ops",
     "outbox",
     "overview",
+    "queue",
     "review",
     "run",
     "sign_in",

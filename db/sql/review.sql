@@ -168,3 +168,7 @@ WHERE d.id = a.draft_id AND a.id IN (
     SELECT id FROM review_action WHERE via = 'slack' AND told_at IS NULL AND result LIKE 'refused%'
     AND done_at > now() - make_interval(secs => $2) ORDER BY done_at LIMIT $1 FOR UPDATE SKIP LOCKED)
 RETURNING a.*, q.slack_channel;
+
+-- name: action_of_draft(action_id, draft_id)
+-- One action of a draft, with what came of it.
+SELECT * FROM review_action WHERE id = $1 AND draft_id = $2;

@@ -5,10 +5,11 @@ A page module has `PAGE`, what the navigation needs, and `router`, whose depende
 
 from typing import Final
 
-from app.web.pages import ai_ops, control, overview
+from app.web.pages import ai_ops, control, overview, review
 
 PAGES: Final = (
     overview,
+    review,
     ai_ops,
     control,
 )
