@@ -62,6 +62,9 @@ async def handle(event: RevisionResult, rim: Rim) -> Fate:
             await end_run(run, RunStatus.ABORTED, "superseded")
             await count_superseded(run)
             return DONE
+        if standing["status"] != DraftStatus.PENDING:  # a person settled it while it was tried again
+            await end_run(await active_run(rim, lease), RunStatus.ABORTED, "draft_settled")
+            return DONE
         try:
             await _decide(rim, lease, state, standing, event, row["traceparent"])
         except Interrupted as interrupted:
@@ -103,6 +106,7 @@ def _facts(rim: Rim, state: RunState, standing: asyncpg.Record, event: RevisionR
         answered=standing["answered"],
         suppressed=standing["suppressed"],
         auto_send_disabled=standing["send_off"] or rim.is_off(KillSwitch.AUTO_SEND_DISABLED),
+        quarantined=standing["quarantined"],
         newer_elsewhere=standing["newer_elsewhere"],
         too_old=age_s(snapshot.now, snapshot.trigger.received_at) > settings.message_age_s_max,
         attachments=bool(snapshot.attachments),

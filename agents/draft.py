@@ -58,6 +58,8 @@ async def leased_elsewhere(rim: Rim, run_id: Any, phase: Phase) -> Fate:
 
 async def _start(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> Fate:
     """The run of a request that has none, unless a newer message of the conversation makes it pointless."""
+    if await _had_a_run(event, facts, rim):
+        return Dropped("run_pruned")
     if facts["disposition"] not in (Gate.WAITING, Gate.RUN) or facts["newer_inbound"]:
         await sql.run.settle_request.run(
             rim.pool,
@@ -80,6 +82,13 @@ async def _start(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> Fate
         run = ActiveRun(rim, lease, created.state, snapshot.draft_id, snapshot.traceparent, source=source)
         run.next_call = created.first_call
         return await _to_the_end(run)
+
+
+async def _had_a_run(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> bool:
+    """A replayed request whose run retention has deleted: it was drafted and decided, nothing is asked again."""
+    if event.retry_of is None:
+        return bool(facts["disposition"] == Gate.RUN)
+    return await sql.run.run_standing.row(rim.pool, run_id=event.retry_of) is None
 
 
 async def _work(run_id: Any, epoch: int, rim: Rim) -> Fate:

@@ -4,6 +4,7 @@ Under each lead's row lock: store the messages, retire what they make stale, kee
 move the watermark. Whatever cannot be used becomes a dead letter in the same transaction.
 """
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +60,7 @@ class Workspace:
     modes: dict[str, str]
     quiet_window_s: float
     own_addresses: frozenset[str]
+    has_erased: bool = False
 
     def mode_of(self, campaign_id: str | None) -> Mode:
         return Mode(self.modes.get(campaign_id or "", self.default_mode))
@@ -75,14 +77,19 @@ async def ingest_batch(connection: Connection, batch: Sequence[Incoming], own: f
             letters.append((record, read))
         else:
             readable.append((record, read))
+    await sql.housekeeping.share_erasure_lock.value(connection)
     workspaces = await _workspaces(connection, {message.workspace_id for _, message in readable}, own)
     known = [(record, message) for record, message in readable if message.workspace_id in workspaces]
     unknown = Unreadable(DeadLetterReason.UNKNOWN_WORKSPACE, "workspace_id: unknown; retry after provisioning")
     letters += [(record, unknown) for record, message in readable if message.workspace_id not in workspaces]
+    erased = await _erased(connection, [message for _, message in known], workspaces)
+    result.repeated = len(erased)
+    known = [(record, message) for record, message in known if _row_id(message) not in erased]
     if known:
         suppressed = await _lock_leads(connection, [message for _, message in known])
         stored = await _store(connection, known, workspaces, suppressed)
-        result.stored, result.repeated = len(stored), len(known) - len(stored)
+        result.stored = len(stored)
+        result.repeated += len(known) - len(stored)
         if stored:
             result.rows += await _follow(connection, stored, workspaces)
     result.dead = len(letters)
@@ -102,7 +109,11 @@ async def _workspaces(connection: Connection, ids: set[str], own: frozenset[str]
     rows = await sql.ingest.workspaces_for_ingest.rows(connection, workspace_ids=sorted(ids))
     return {
         row["id"]: Workspace(
-            Mode(row["default_mode"]), row["modes"], row["quiet_window_s"], own | _addresses(row["channels"])
+            Mode(row["default_mode"]),
+            row["modes"],
+            row["quiet_window_s"],
+            own | _addresses(row["channels"]),
+            row["has_erased"],
         )
         for row in rows
     }
@@ -112,6 +123,20 @@ def _addresses(channels: dict[str, Any]) -> frozenset[str]:
     """The workspace's own addresses: mail that comes from them is our own reply coming back."""
     found = (channel.get("from") for channel in channels.values() if isinstance(channel, dict))
     return frozenset(address.lower() for address in found if isinstance(address, str))
+
+
+async def _erased(
+    connection: Connection, messages: Sequence[InboundMessage], workspaces: dict[str, Workspace]
+) -> set[uuid.UUID]:
+    """Those whose lead was erased after they were stored: nothing of them comes back."""
+    ids = [_row_id(message) for message in messages if workspaces[message.workspace_id].has_erased]
+    if not ids:
+        return set()
+    return {row["id"] for row in await sql.housekeeping.erased_messages.rows(connection, ids=ids)}
+
+
+def _row_id(message: InboundMessage) -> uuid.UUID:
+    return message_row_id(message.workspace_id, message.message_id)
 
 
 async def _lock_leads(connection: Connection, messages: Sequence[InboundMessage]) -> set[tuple[str, str]]:
@@ -160,7 +185,7 @@ async def _store(
     sequence = {row["id"]: row["ingest_seq"] for row in rows}
     new = []
     for stored in decided:
-        seq = sequence.pop(message_row_id(stored.message.workspace_id, stored.message.message_id), None)
+        seq = sequence.pop(_row_id(stored.message), None)
         if seq is not None:
             new.append(Stored(stored.message, stored.disposition, stored.mode, stored.traceparent, seq))
     return new
@@ -170,7 +195,7 @@ async def _insert(connection: Connection, decided: Sequence[Stored]) -> list[Any
     messages = [stored.message for stored in decided]
     return await sql.ingest.insert_messages_if_new.rows(
         connection,
-        ids=[message_row_id(message.workspace_id, message.message_id) for message in messages],
+        ids=[_row_id(message) for message in messages],
         workspace_ids=[message.workspace_id for message in messages],
         lead_ids=[message.lead_id for message in messages],
         channels=[message.channel.value for message in messages],

@@ -97,6 +97,7 @@ class Reason(StrEnum):
     REVISION_MODE = "revision_mode_not_eligible"
     HARD_BLOCKED = "hard_blocked"
     AUTO_SEND_DISABLED = "auto_send_disabled"
+    QUARANTINED = "quarantined"
     NEWER_ELSEWHERE = "newer_elsewhere"
     TOO_OLD = "too_old"
     ATTACHMENTS = "attachments"
@@ -159,6 +160,7 @@ class SendFacts:
     answered: bool = False
     suppressed: bool = False
     auto_send_disabled: bool = False
+    quarantined: bool = False
     newer_elsewhere: bool = False
     too_old: bool = False
     attachments: bool = False
@@ -213,6 +215,7 @@ def review_reasons(facts: SendFacts) -> tuple[str, ...]:
         doubts += [Reason.HARD_BLOCKED, *facts.hard_blocks]
     circumstances = (
         (facts.auto_send_disabled, Reason.AUTO_SEND_DISABLED),
+        (facts.quarantined, Reason.QUARANTINED),
         (facts.newer_elsewhere, Reason.NEWER_ELSEWHERE),
         (facts.too_old, Reason.TOO_OLD),
         (facts.attachments, Reason.ATTACHMENTS),

@@ -1,7 +1,7 @@
 """What judgement needs from the rim: a model, a channel to send on. The rim implements these."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from agents.state import Ask
@@ -118,6 +118,9 @@ class SendRefused:
     retry_after_s: float | None = None
 
 
+LOOK_UP_FAILED: Final = "look_up_failed"
+
+
 @dataclass(frozen=True)
 class SendUnknown:
     """The request went out and nothing certain came back."""
@@ -142,5 +145,6 @@ class ChannelAdapter(Protocol):
     async def send(self, outgoing: Outgoing, timeout_s: float) -> SendResult: ...
 
     async def look_up(self, outgoing: Outgoing, timeout_s: float) -> SendResult | None:
-        """What became of the key: Sent, SendRefused (surely not sent), or None when that cannot be told."""
+        """What became of the key: Sent, SendRefused (surely not sent), SendUnknown(LOOK_UP_FAILED) when the provider
+        cannot be asked now, or None when it does not tell."""
         ...

@@ -99,8 +99,9 @@ def _undecidable(action: asyncpg.Record, draft: asyncpg.Record, sending: asyncpg
         return None if action["action"] in settles else "draft_unknown"
     if action["action"] == ReviewAction.CONFIRM_RESEND or draft["status"] not in _DECIDABLE:
         return f"draft_{draft['status']}"
-    if sending is not None and not sending["automatic"]:
-        return "draft_scheduled"
+    approved = draft["status"] == DraftStatus.SCHEDULED and draft["auto_send_action"] == Action.SEND_IMMEDIATE
+    if approved or (sending is not None and not sending["automatic"]):
+        return "already_approved"
     return "not_approvable" if draft["auto_send_action"] == Action.NONE else None
 
 
@@ -123,7 +124,8 @@ async def _send(
     edited = action["action"] == ReviewAction.EDIT
     resent = action["action"] == ReviewAction.CONFIRM_RESEND
     await sql.delivery.cancel_scheduled_deliveries.run(connection, draft_ids=[draft["id"]], reason="approved")
-    delivery = await _insert_delivery(connection, action, draft, text, edited=edited)
+    own_text = edited or (resent and bool(await sql.delivery.text_was_edited.value(connection, draft_id=draft["id"])))
+    delivery = await _insert_delivery(connection, action, draft, text, edited=own_text)
     if delivery is None:
         return Carried("refused_delivery_exists")
     if edited:

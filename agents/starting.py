@@ -13,6 +13,7 @@ import structlog
 
 from agents.calling import NO_NEXT_CALL, NextCall, next_call
 from agents.context import build_pack, fallback_pack, resolve_budgets
+from agents.gates import readable
 from agents.rim import Rim
 from agents.state import RunState
 from db import sql
@@ -50,7 +51,7 @@ def _turns(rows: list[dict[str, Any]] | None) -> list[Turn]:
         Turn(
             message_id=row["message_id"],
             author=_author(row),
-            body=row["body"],
+            body=readable(row["body"]),
             received_at=row["received_at"],
             subject=row["subject"],
         )
@@ -110,7 +111,7 @@ def snapshot_of(
         trigger=Turn(
             message_id=facts["message_id"],
             author="lead",
-            body=facts["body"],
+            body=readable(facts["body"]),
             received_at=facts["received_at"],
             subject=facts["subject"],
         ),
@@ -145,7 +146,7 @@ async def build_context(
         channel=facts["channel"],
         thread_id=facts["thread_id"],
         ingest_seq=facts["ingest_seq"],
-        words=search_words(facts["body"]),
+        words=search_words(readable(facts["body"])),
         limit=CONTEXT_ROWS_MAX,
     )
     snapshot = snapshot_of(facts, rows, event, bundle=bundle)

@@ -17,7 +17,6 @@ from schemas.codes import KillSwitch
 
 DOTENV: Final = Path(".env")
 PORT_MAX: Final = 65_535
-WEB_SECRET_CHARS_MIN: Final = 24
 
 # What a command cannot do without. "A or B": one of the two is enough.
 _KAFKA: Final = "KAFKA_BOOTSTRAP_SERVERS"
@@ -56,7 +55,6 @@ _REMEDY: Final[dict[str, str]] = {
     "KAFKA_SSL_CAFILE": "name a readable PEM file",
     "KAFKA_SSL_CERTFILE": "name a readable PEM file, and its key in KAFKA_SSL_KEYFILE",
     "WEBHOOK_ALLOW_PRIVATE": "use 1, 0 or nothing",
-    "WEB_SECRET": f"give {WEB_SECRET_CHARS_MIN} random characters or more",
     "TRUSTED_PROXIES": "give addresses or networks such as 10.0.0.7 or 10.1.0.0/24, separated by commas",
     "OIDC_ISSUER": "give the https:// address whose /.well-known/openid-configuration describes it",
     "OIDC_CLIENT_ID": "OIDC_ISSUER is set: give the name this installation is registered under",
@@ -200,13 +198,6 @@ class Config(BaseSettings):
     def _is_readable(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
             raise ValueError("is no file")
-        return value
-
-    @field_validator("web_secret")
-    @classmethod
-    def _are_long(cls, value: str | None) -> str | None:
-        if any(len(secret) < WEB_SECRET_CHARS_MIN for secret in _parts(value or "")):
-            raise ValueError("is too short")
         return value
 
     @field_validator("trusted_proxies")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import asyncpg
 import structlog
@@ -13,6 +13,8 @@ from agents.review import expire_reviews
 from agents.rim import Rim
 from app import __version__
 from db import sql
+from db.pool import Pool
+from schemas.codes import KillSwitch
 from schemas.limits import HEARTBEAT_S, SWEEP_S
 
 log = structlog.get_logger()
@@ -22,7 +24,18 @@ _SWEEP_ROWS_MAX: Final = 200
 _CONVERSATION: Final = ("workspace_id", "lead_id", "channel", "thread_id")
 
 
-async def beat_forever(rim: Rim, role: str, figures: Callable[[], dict[str, Any]]) -> None:
+class Living(Protocol):
+    """A process that beats: a worker's `Rim`, or the web process."""
+
+    @property
+    def pool(self) -> Pool: ...
+    @property
+    def process_id(self) -> str: ...
+    @property
+    def switched_off(self) -> frozenset[KillSwitch]: ...
+
+
+async def beat_forever(rim: Living, role: str, figures: Callable[[], dict[str, Any]]) -> None:
     """Tell every HEARTBEAT_S that this process lives, its version and which switches its environment sets."""
     while True:
         try:

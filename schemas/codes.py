@@ -118,6 +118,14 @@ class OutcomeStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+class DraftFate(StrEnum):
+    """What people filter and count drafts by: the columns of the view `draft_fate`, which defines them."""
+
+    AI_SENT = "ai_sent"
+    AI_REVIEW = "ai_review"
+    REVISED_THEN_SENT = "revised_then_sent"
+
+
 class DecidedBy(StrEnum):
     POLICY = "policy"
     REVIEWER = "reviewer"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -14,6 +18,18 @@ from db import migrate
 
 TEMPLATE = "template_pipeline"
 _numbers = itertools.count(1)
+
+
+def temporary_root() -> Path:
+    """A root of this checkout's own: a pytest that starts closes the shared one of its user to everybody else, also to
+    the Postgres of another copy's tests, which runs as a user of its own."""
+    checkout = hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:8]
+    root = Path(tempfile.gettempdir()) / f"draft-pipeline-tests-{checkout}"
+    root.mkdir(mode=0o711, exist_ok=True)
+    return root
+
+
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary_root()))
 
 
 @dataclass(frozen=True)

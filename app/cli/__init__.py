@@ -10,7 +10,9 @@ import typer
 PANELS: Final[dict[str, tuple[str, ...]]] = {
     "Run": ("demo", "running", "web", "migrating", "topics", "producing"),
     "Look": ("doctor", "smoke", "lag", "idle", "explain", "runs", "dead_letters", "schema"),
-    "Decide": ("workspace", "policy", "switch", "token"),
+    "Decide": ("workspace", "policy", "switch", "knowledge", "slots", "token"),
+    "Keep house": ("pruning", "erasing", "importing", "backfill"),
+    "Analyse": ("export", "tail", "sample", "dictionary"),
 }
 
 app = typer.Typer(

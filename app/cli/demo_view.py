@@ -12,7 +12,7 @@ from rich.table import Table
 
 from agents.policy import Reason
 from app.cli.shell import console, show_table
-from schemas.codes import Action, DraftStatus, Gate, Mode, RevisionOutcome
+from schemas.codes import Action, DraftStatus, Gate, MeetingOutcome, Mode, RevisionOutcome
 
 if TYPE_CHECKING:
     import asyncpg
@@ -55,6 +55,14 @@ _BY_STATUS: Final[dict[str | None, str]] = {
     DraftStatus.SUPERSEDED: "superseded by a newer message or answer",
     DraftStatus.SUPPRESSED: "superseded by a newer message or answer",
     DraftStatus.UNKNOWN: "may have been sent",
+}
+
+
+_MEETINGS: Final = {
+    MeetingOutcome.BOOKED: "booked",
+    MeetingOutcome.CLARIFICATION: "asked back",
+    MeetingOutcome.TASK_CREATED: "left to a person",
+    MeetingOutcome.ERROR: "failed",
 }
 
 
@@ -143,8 +151,15 @@ def summary(
     heads = ("workspace", "revised#", "confidence before#", "after#", "calls#", "tokens in#", "out#", "USD#")
     more = ("decided in, median#", "95 %#")
     show_table((*heads, *more), [_figures(each, picture.rows, by_workspace.get(each)) for each in workspaces])
-    meetings = sum(bool(row["meeting"]) for row in picture.rows)
-    print(f"\n{meetings} of them about a meeting. Lag at the end: {lag} records. Messages took {seconds:.1f} s in all.")
+    print(f"\n{meetings(picture.rows)}. Lag at the end: {lag} records. Messages took {seconds:.1f} s in all.")
+
+
+def meetings(rows: Sequence[Row]) -> str:
+    """How many messages were about a meeting, and what became of those."""
+    about = sum(bool(row["meeting"]) for row in rows)
+    ends = Counter(MeetingOutcome(row["meeting_outcome"]) for row in rows if row["meeting_outcome"])
+    told = ", ".join(f"{ends[outcome]} {words}" for outcome, words in _MEETINGS.items() if ends[outcome])
+    return f"{about} of them about a meeting" + (f": {told}" if told else "")
 
 
 def _figures(workspace: str, rows: Sequence[Row], spent: Row | None) -> tuple[object, ...]:

@@ -25,14 +25,17 @@ from app.cli.documents import WorkspaceDocument
 from app.cli.idle import wait_until_idle, words
 from app.cli.lagging import GroupReader, group_reader
 from app.cli.shell import OK, PROBLEM, connection_to, console, say
+from app.cli.token import make_token
 from app.config import Config
 from app.kafka.producer import new_producer
 from app.kafka.topics import create_topics
 from app.stack.local import LocalStack
-from app.stack.process import Child, Plan
+from app.stack.process import LOOPBACK, Child, Plan, free_port
 from app.stack.up import write_env
+from app.web.identity import sign_in_link
 from db import migrate, sql
-from schemas.codes import KillSwitch
+from schemas.codes import KillSwitch, Role
+from schemas.limits import SIGN_IN_LINK_S_MAX
 from schemas.topics import DEAD_LETTER, INBOUND_MESSAGE
 
 if TYPE_CHECKING:
@@ -67,11 +70,13 @@ async def demonstrate(directory: Path, keep: bool) -> int:
         await create_topics(config, 1)
         connection = await stack.enter_async_context(connection_to(local.postgres.url))
         slot = await provision(connection, local)
+        pages = await stack.enter_async_context(web_pages(local))
         await stack.enter_async_context(workers(local))
         say(f"demo: {WORKERS} workers are consuming after {time.monotonic() - started:.0f} s")
+        say(f"demo: web pages at {await sign_in_at(connection, pages)}")
         reader = await stack.enter_async_context(group_reader(config))
         code = await Demo(config, connection, reader, slot).run()
-        await next_steps(connection, directory, env_file, keep)
+        await next_steps(connection, directory, env_file, pages, keep)
         if keep:
             say("demo: everything stays up until Ctrl-C")
             with suppress(asyncio.CancelledError):
@@ -104,6 +109,27 @@ async def workers(local: LocalStack) -> AsyncIterator[None]:
         yield
     finally:
         await asyncio.gather(*(child.end(signal.SIGTERM, WORKER_STOP_S_MAX) for child in children))
+
+
+@asynccontextmanager
+async def web_pages(local: LocalStack) -> AsyncIterator[str]:
+    """The web process; yields the address of its pages as soon as it is started."""
+    port = free_port()
+    address = f"http://{LOOPBACK}:{port}"
+    env = {**os.environ, **local.env, "PUBLIC_URL": address, "LOG_LEVEL": "INFO"}
+    command = [sys.executable, "-m", "app.cli", "web", "--port", str(port)]
+    child = Child(Plan("web", command, local.dir, env=env))
+    try:
+        yield address
+    finally:
+        await child.end(signal.SIGTERM, WORKER_STOP_S_MAX)
+
+
+async def sign_in_at(connection: asyncpg.Connection, pages: str) -> str:
+    """A link that signs one browser in as a super-admin."""
+    expires = datetime.now(UTC) + timedelta(seconds=SIGN_IN_LINK_S_MAX)
+    token = await make_token(connection, "demo", Role.SUPER_ADMIN, None, expires, one_time=True, by="demo")
+    return sign_in_link(pages, token)
 
 
 async def _consumes(child: Child) -> bool:
@@ -196,7 +222,7 @@ class Demo:
         return await wait_until_idle(self._connection, self._reader, IDLE_S_MAX, lambda left: None)
 
 
-async def next_steps(connection: asyncpg.Connection, directory: Path, env_file: Path, keep: bool) -> None:
+async def next_steps(connection: asyncpg.Connection, directory: Path, env_file: Path, pages: str, keep: bool) -> None:
     """What to look at now."""
     rows = await sql.ops.outcomes_by_workspace.rows(connection, workspace_ids=list(WORKSPACES))
     chosen = next((row["draft_id"] for row in rows if row["revised"]), None)
@@ -205,7 +231,9 @@ async def next_steps(connection: asyncpg.Connection, directory: Path, env_file: 
     if not keep:
         print("Look around with: draft-pipeline demo --keep --dir .demo")
         return
-    print("Look around, in another terminal:")
-    for command in (f"explain {chosen}", "lag", "runs list", "dead-letters list", "switch list"):
+    print(f"Look around: {await sign_in_at(connection, pages)}")
+    print("This link signs one browser in. In another terminal:")
+    another = "token create --name you --role super_admin"
+    for command in (f"explain {chosen}", "lag", "runs list", "dead-letters list", "switch list", another):
         print(f"  draft-pipeline {command} --env-file {env_file}")
     print(f"  mails: {directory / 'mailbox'}, calls of the model: {directory / 'model.jsonl'}")

@@ -50,10 +50,10 @@ async def explain_draft(connection: asyncpg.Connection, draft_id: uuid.UUID, *, 
     explained = {
         "verdict": _verdict(draft, artifacts),
         "draft": _draft(draft),
-        "gates": [asdict(gate) for gate in gates(draft, pinned, artifacts)],
+        "gates": [asdict(gate) for gate in (*gates(draft, pinned, artifacts), *meeting_gates(draft, pinned, meeting))],
         "hard_blocks": [{**block, "who_can_pass": WHO_CAN_PASS.get(block["group"])} for block in draft["hard_blocks"]],
         "revision": _revision(draft, artifacts),
-        "meeting": {"decision": meeting["decision"]} if meeting else None,
+        "meeting": dict(meeting) if meeting else None,
         "stages": stages(artifacts, calls, text=text),
         "claims": [dict(row) for row in await sql.ops.claims_of_draft.rows(connection, draft_id=draft_id)],
         "deliveries": [dict(row) for row in await sql.ops.deliveries_of_draft.rows(connection, draft_id=draft_id)],
@@ -221,3 +221,26 @@ def _figures(payload: Any) -> dict[str, Any]:
     if not isinstance(payload, dict):
         return {}
     return {name: value for name, value in payload.items() if isinstance(value, bool | int | float)}
+
+
+# ---- meetings
+
+
+def meeting_gates(
+    draft: asyncpg.Record, pinned: dict[str, Any] | None, meeting: asyncpg.Record | None
+) -> Iterable[Gate]:
+    """What stood between the lead's wish and a booking; nothing when no meeting was arranged."""
+    if meeting is None:
+        return
+    accepted = meeting["accepted_at"]
+    value = accepted.strftime("%Y-%m-%d %H:%MZ") if accepted else meeting["outcome_reason"]
+    rule = "a free time that the conversation names, in a known zone"
+    yield Gate("meeting time", rule, value, "accepted", accepted is not None)
+    if accepted is not None and pinned is not None and pinned["settings"]["followup_booking_gate_enabled"]:
+        approved = meeting["decision"] == "approve"
+        yield Gate("booking gate", "the overseer approves", meeting["decision"], "= approve", approved)
+        confidence, needed = draft["auto_send_confidence"], draft["booking_threshold"]
+        given = "none" if confidence is None else f"{confidence:.3f}"
+        passed = confidence is not None and confidence >= needed
+        yield Gate("booking", "reaches booking_threshold", given, f">= {needed:.3f}", passed, draft["policy_revision"])
+    yield Gate("meeting", "what became of it", meeting["followup"] or meeting["booking"] or "open", "", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -28,6 +29,10 @@ class When(StrEnum):
 @group.command(epilog="Example: draft-pipeline migrate --env-file local.env", rich_help_panel="Run")
 def migrate(
     when: Annotated[When | None, typer.Option(help="Only those meant to run before, or after, the new code.")] = None,
+    then: Annotated[
+        Path | None,
+        typer.Option("--then", metavar="FILE", help="SQL to run afterwards, such as deploy/postgres/grants.sql."),
+    ] = None,
     env_file: EnvFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,7 +44,9 @@ def migrate(
         await refuse_two_databases(config)
         say(f"migrating {place_of(config.migration_url)}")
         async with connection_to(config.migration_url, "DIRECT_URL" if config.direct_url else "DATABASE_URL"):
+            statements = _read(then)
             applied = await apply(config.migration_url or "", when=when)
+            await _run_then(config, statements)
         if as_json:
             emit([{"number": each.number, "name": each.name, "when": each.when} for each in applied])
             return OK
@@ -50,6 +57,32 @@ def migrate(
         return OK
 
     run(env_file, "migrate", work)
+
+
+def _read(file: Path | None) -> str | None:
+    """The text of `--then`, read before anything is changed."""
+    if file is None:
+        return None
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"--then: {file} cannot be read ({type(error).__name__}); nothing was changed") from None
+
+
+async def _run_then(config: Config, statements: str | None) -> None:
+    """All of it or nothing, over the connection that migrations take."""
+    if statements is None:
+        return
+    import asyncpg
+
+    try:
+        async with connection_to(config.migration_url) as connection, connection.transaction():
+            await connection.execute(statements)
+    except asyncpg.PostgresError as error:
+        raise Problem(
+            f"--then: refused ({type(error).__name__}, SQLSTATE {error.sqlstate}); it changed nothing"
+        ) from None
+    say("ran --then")
 
 
 async def refuse_two_databases(config: Config) -> None:

@@ -21,6 +21,7 @@ from app.cli.shell import (
     show_table,
     stamp,
 )
+from schemas.codes import DraftFate
 
 if TYPE_CHECKING:
     from app.config import Config
@@ -37,30 +38,36 @@ class Status(StrEnum):
     ABORTED = "ABORTED"
 
 
-@group.command("list", epilog="Example: draft-pipeline runs list --status FAILED --workspace ws-1")
+@group.command("list", epilog="Example: draft-pipeline runs list --filter ai_review --workspace ws-1")
 def list_(
     workspace: Annotated[str | None, typer.Option("--workspace", metavar="ID")] = None,
     status: Annotated[Status | None, typer.Option(case_sensitive=False)] = None,
+    fate: Annotated[DraftFate | None, typer.Option("--filter", help="Only runs whose draft has this fate.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Runs at most, newest first.")] = 30,
     env_file: EnvFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Runs, newest first, and how many there are of each status."""
+    """Runs, newest first, how many there are of each status, and how many drafts of each fate."""
 
     async def work(config: Config) -> int:
         from db import sql
 
         async with connection_to(config.database_url) as connection:
-            rows = await sql.ops.runs_recent.rows(connection, workspace_id=workspace, status=status, limit=limit)
+            rows = await sql.ops.runs_recent.rows(
+                connection, workspace_id=workspace, status=status, limit=limit, fate=fate
+            )
             counts = await sql.ops.run_counts.rows(connection, workspace_id=workspace)
+            fates = dict(await sql.ops.fate_counts.one(connection, workspace_id=workspace, since=None))
         if as_json:
-            emit({"runs": [dict(row) for row in rows], "counts": {row["status"]: row["runs"] for row in counts}})
+            by_status = {row["status"]: row["runs"] for row in counts}
+            emit({"runs": [dict(row) for row in rows], "counts": by_status, "drafts": fates})
             return OK
         columns = ("id", "workspace_id", "status", "phase", "reason", "attempt", "action", "confidence")
         table = [[*(row[column] for column in columns), stamp(row["created_at"])] for row in rows]
         heads = ("run", "workspace", "status", "phase", "reason", "attempt#", "action", "confidence#", "created")
         show_table(heads, table)
         print(", ".join(f"{row['status']} {row['runs']}" for row in counts) or "no runs yet")
+        print("drafts: " + ", ".join(f"{name} {count}" for name, count in fates.items()))
         return OK
 
     run(env_file, "database", work)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from app.config import Config
+    from db.pool import Pool
 
 OK: Final = 0
 PROBLEM: Final = 1
@@ -93,6 +94,24 @@ async def connection_to(url: str | None, variable: str = "DATABASE_URL") -> Asyn
         yield connection
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def pool_to(url: str | None, size: int = 4) -> AsyncIterator[Pool]:
+    """A pool for one command. Raises Problem when the server is away."""
+    import asyncpg
+
+    from db.pool import create_pool
+
+    try:
+        pool = await create_pool(url or "", size=size, application="draft-pipeline cli")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        what = type(error).__name__
+        raise Problem(f"DATABASE_URL: no connection to {place_of(url)} ({what}); is Postgres running there?") from None
+    try:
+        yield pool
+    finally:
+        await pool.close()
 
 
 # ---- output

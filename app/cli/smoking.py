@@ -20,7 +20,7 @@ from app.cli.lagging import GroupReader
 from app.cli.producing import produce_lines
 from app.config import Config
 from db import sql
-from schemas.codes import Action, Channel, DraftStatus, Gate, KillSwitch, RunStatus, Stage
+from schemas.codes import Action, BookingStatus, Channel, DraftStatus, Gate, KillSwitch, RunStatus, Stage
 
 if TYPE_CHECKING:
     import asyncpg
@@ -35,8 +35,10 @@ _DOCUMENT: Final[dict[str, Any]] = {
     "auto_send_revision_enabled": True,
     "channels": {channel.value: {"adapter": "discard"} for channel in Channel},
 }
+_TAKEN: Final = (BookingStatus.HELD, BookingStatus.CONFIRMED)
 _SENDS: Final = (Action.SEND_IMMEDIATE, Action.SEND_DELAYED)
 _SLOT_AHEAD: Final = timedelta(hours=26)
+_SLOT_MINUTES: Final = 24 * 60
 _LOG_BYTES_MAX: Final = 256 * 1024 * 1024
 
 
@@ -47,6 +49,7 @@ class Probe:
     name: str
     body: str
     meeting: bool = False
+    books: bool = False
 
 
 def probes(mark: str, slot: str, *, full: bool) -> list[Probe]:
@@ -58,7 +61,7 @@ def probes(mark: str, slot: str, *, full: bool) -> list[Probe]:
         basic,
         Probe("pricing", f"Hello, what does the larger plan cost a month, and is there a discount? {mark}"),
         Probe("scheduling", f"Hello, could we schedule a meeting about our move? I am in Europe/Berlin. {mark}", True),
-        Probe("a proposed time", f"Hello, please schedule a call with me at {slot}. {mark}", True),
+        Probe("a proposed time", f"Hello, please schedule a call with me at {slot}. {mark}", True, books=True),
     ]
 
 
@@ -74,10 +77,14 @@ class Smoke:
         """The checks, as they are done."""
         async for check in self._ready():
             yield check
-        slot = await self._provision()
-        for number, probe in enumerate(probes(self.mark, slot, full=full)):
-            async for check in self._probe(number, probe):
-                yield check
+        begin = await self._provision()
+        try:
+            slot = begin.isoformat().replace("+00:00", "Z")
+            for number, probe in enumerate(probes(self.mark, slot, full=full)):
+                async for check in self._probe(number, probe):
+                    yield check
+        finally:
+            await sql.booking.forget_time.run(self._connection, workspace_id=WORKSPACE, starts_at=begin)
         if not full:
             return
         async for check in self._failing_overseer(stack):
@@ -101,16 +108,17 @@ class Smoke:
         self._off = {row["name"] for row in rows if row["disabled"] or row["off_in"]}
         yield ok("switches", f"off: {', '.join(sorted(self._off))}" if self._off else "all on")
 
-    async def _provision(self) -> str:
-        """The reserved workspace with a free slot; returns the slot's time."""
-        begin = (datetime.now(UTC) + _SLOT_AHEAD).replace(minute=0, second=0, microsecond=0)
+    async def _provision(self) -> datetime:
+        """The reserved workspace with a free slot, at a time of this run's own; returns it."""
+        begin = (datetime.now(UTC) + _SLOT_AHEAD).replace(second=0, microsecond=0)
+        begin += timedelta(minutes=secrets.randbelow(_SLOT_MINUTES))
         async with self._connection.transaction():
             document = WorkspaceDocument.model_validate(_DOCUMENT)
             await apply_document(self._connection, document, actor="smoke", reason="smoke", force=True)
             await sql.ops.add_slot.run(
                 self._connection, workspace_id=WORKSPACE, starts_at=begin, ends_at=begin + timedelta(minutes=30)
             )
-        return begin.isoformat().replace("+00:00", "Z")
+        return begin
 
     async def _send(self, number: int, body: str) -> str:
         """Send one message of a lead of its own; returns its id."""
@@ -164,7 +172,17 @@ class Smoke:
             (row["revision_outcome"] is None, "no revision-result was recorded"),
             (sends and bool(row["hard_blocks"]), "it was sent in spite of a hard block"),
             (sends and held, "it was sent although AUTO_SEND is off"),
-            (overseer_fails and not row["meeting"], "the overseer's failure was not recorded"),
+            (probe.meeting and row["meeting"] is None, "the overseer's word was not recorded"),
+            (overseer_fails and row["meeting"] != "error", "the overseer's failure was not recorded"),
+            (
+                probe.meeting and not (row["meeting_outcome"] or row["booking"]),
+                "what becomes of the meeting was not recorded",
+            ),
+            (
+                probe.books and row["booking"] not in _TAKEN,
+                "the free time that was accepted is neither held nor booked",
+            ),
+            (probe.books and sends and row["booking"] != BookingStatus.CONFIRMED, "it was sent without its booking"),
         )
         return [words for stands, words in wrong if stands]
 

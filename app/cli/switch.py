@@ -109,7 +109,9 @@ def switch_named(name: str) -> str:
     return feature + _SUFFIX
 
 
-async def flip(connection: asyncpg.Connection, switch: str, *, disabled: bool, reason: str, actor: str) -> bool:
+async def flip(
+    connection: asyncpg.Connection, switch: str, *, disabled: bool, reason: str, actor: str, via: str = VIA
+) -> bool:
     """Turn a switch; returns whether the feature was off. No claim commits after this has."""
     from db import sql
 
@@ -121,7 +123,7 @@ async def flip(connection: asyncpg.Connection, switch: str, *, disabled: bool, r
         await sql.admin.add_audit.value(
             connection,
             actor=actor,
-            via=VIA,
+            via=via,
             action="switch-off" if disabled else "switch-on",
             workspace_id=None,
             subject=switch,

@@ -17,7 +17,7 @@ def web(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.")] = 8080,
 ) -> None:
-    """Serve health and Slack's interactions until SIGTERM."""
+    """Serve the pages, their JSON, health and Slack's interactions until SIGTERM."""
     import uvicorn
 
     from app.config import NEEDS, load_config
@@ -26,4 +26,13 @@ def web(
 
     config = load_config(env_file, NEEDS["web"])
     configure_logging(config.log_level)
-    uvicorn.run(create_app(config), host=host, port=port, log_config=None, access_log=False)
+    # Who stands before us is decided by TRUSTED_PROXIES alone: uvicorn would believe any header from loopback.
+    uvicorn.run(
+        create_app(config),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+    )

@@ -20,7 +20,8 @@ def adapters(config: Config) -> Pick:
     """`pick(channel, channel_config)`: the adapter for one channel of one workspace, None when it has none.
 
     `channel_config` is the workspace's `channels[channel]`, None when absent. `{"adapter": "discard"}` goes before a
-    `webhook_url`, that before SMTP, which takes `email` with a sender: the channel's `from`, else SMTP_FROM.
+    `webhook_url`, that before SMTP, which takes `email` with a sender: the channel's `from`, else SMTP_FROM. A copy of
+    each mail goes to the channel's `sent_copy`, where it has one.
     """
 
     def pick(channel: str, channel_config: Mapping[str, Any] | None) -> ChannelAdapter | None:
@@ -33,7 +34,7 @@ def adapters(config: Config) -> Pick:
         sender = parse_mailbox(chosen.get("from") or config.smtp_from)
         if channel == Channel.EMAIL and config.smtp_url and sender:
             domain = (config.smtp_from or sender.address).rpartition("@")[2]
-            return SmtpAdapter(config.smtp_url, sender, domain)
+            return SmtpAdapter(config.smtp_url, sender, domain, parse_mailbox(chosen.get("sent_copy")))
         return None
 
     return pick

@@ -1,8 +1,9 @@
 """A reply as a mail (RFC 5322), byte for byte. Pure.
 
-The body is base64: the one transfer encoding that no server, line ending or line length can change, so that decoding
-gives exactly the bytes of the draft. The head is put together here, not by the email package: that one decodes encoded
-words inside values it is given, and a newline may come out of them. Every value is checked once more before it is used.
+The text is base64: the one transfer encoding that no server, line ending or line length can change, so that decoding
+gives exactly the bytes of the draft. Beside it stands the same text as HTML, where nothing but line breaks is markup.
+The head is put together here, not by the email package: that one decodes encoded words inside values it is given, and a
+newline may come out of them. Every value is checked once more before it is used.
 """
 
 import base64
@@ -12,6 +13,7 @@ from datetime import datetime
 from email.header import Header
 from email.utils import format_datetime
 from hashlib import sha256
+from html import escape
 from typing import Final
 
 from agents.ports import Outgoing
@@ -24,6 +26,7 @@ REFERENCES_MAX: Final = 20
 LINE_CHARS: Final = 76
 FIRST_DELIVERY: Final = 1
 KEY_MARK_CHARS: Final = 12
+BOUNDARY_CHARS: Final = 32
 
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -31,6 +34,7 @@ _ADDRESS: Final = re.compile(rf"(?=.{{3,254}}\Z)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_A
 _NAMED: Final = re.compile(r'\s*(?:"(?P<quoted>[^"\\]*)"|(?P<name>[^<>"@,;]*?))\s*<(?P<address>[^<>]*)>\s*')
 _MESSAGE_ID: Final = re.compile(r"<[!-;=?-~]{1,248}>")
 _REPLY_MARK: Final = re.compile(r"(?:re|aw|sv|antw)\s*(?:\[\d+\])?\s*:", re.IGNORECASE)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 # Printable ASCII in lines that only our own folding begins.
 _SAFE_VALUE: Final = re.compile(r"[ -~]*(?:\r\n [ -~]+)*")
 
@@ -78,13 +82,23 @@ def build_mail(outgoing: Outgoing, sender: Mailbox, recipient: Mailbox, domain: 
         fields += [("In-Reply-To", references[-1]), ("References", "\r\n ".join(references))]
     if outgoing.automatic:
         fields.append(("Auto-Submitted", "auto-replied"))
-    fields += [
-        ("MIME-Version", "1.0"),
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Transfer-Encoding", "base64"),
-    ]
-    body = base64.encodebytes(outgoing.text.encode()).replace(b"\n", b"\r\n")
-    return "".join(_line(name, value) for name, value in fields).encode("ascii") + b"\r\n" + body
+    boundary = "=_" + sha256(outgoing.key.encode()).hexdigest()[:BOUNDARY_CHARS]  # stands in no base64
+    fields += [("MIME-Version", "1.0"), ("Content-Type", f'multipart/alternative; boundary="{boundary}"')]
+    head = "".join(_line(name, value) for name, value in fields)
+    parts = _part("plain", outgoing.text, boundary) + _part("html", html_of(outgoing.text), boundary)
+    return f"{head}\r\n{parts}--{boundary}--\r\n".encode("ascii")
+
+
+def _part(kind: str, text: str, boundary: str) -> str:
+    encoded = base64.encodebytes(text.encode()).decode("ascii").replace("\n", "\r\n")
+    head = _line("Content-Type", f"text/{kind}; charset=utf-8") + _line("Content-Transfer-Encoding", "base64")
+    return f"--{boundary}\r\n{head}\r\n{encoded}"
+
+
+def html_of(text: str) -> str:
+    """The same text for a reader of HTML: every character of it is text, every line ends where it did."""
+    lines = "<br>\n".join(escape(_CONTROL.sub("\ufffd", line)) for line in text.splitlines())
+    return f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"></head><body dir="auto">\n{lines}\n</body></html>\n'
 
 
 def reply_subject(subject: str | None) -> str:

@@ -33,17 +33,19 @@ class _Progress:
 class SmtpAdapter:
     """One connection a mail. `url` is smtp:// (with STARTTLS where offered) or smtps://, with a login or without.
 
-    SMTP knows neither keys nor look-ups: an unknown send is for a person.
+    SMTP knows neither keys nor look-ups: an unknown send is for a person. `sent_copy` gets the same mail, of which its
+    head says nothing; a server that refuses it there delivers to the recipient all the same.
     """
 
     url: str = field(repr=False)
     sender: Mailbox
     domain: str
+    sent_copy: Mailbox | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     capabilities: Capabilities = CAPABILITIES
 
     async def send(self, outgoing: Outgoing, timeout_s: float) -> SendResult:
-        """Deliver within `timeout_s` seconds. 4xx and anything before the dot: temporary; 5xx: permanent."""
+        """Deliver within `timeout_s` seconds. 4xx, a failed login, a cut before the dot: temporary; 5xx: permanent."""
         recipient = parse_mailbox(outgoing.recipient)
         if recipient is None:
             return SendRefused("bad_recipient", temporary=False)
@@ -54,10 +56,15 @@ class SmtpAdapter:
                 await self._log_in(client)
                 await client.mail(self.sender.address)
                 await client.rcpt(recipient.address)
+                if self.sent_copy is not None:
+                    with suppress(aiosmtplib.SMTPRecipientRefused):
+                        await client.rcpt(self.sent_copy.address)
                 code = await _hand_over(client, mail, progress)
             return _result(code, Sent(message_id(outgoing, self.domain)), progress)
         except _LoginInTheClear:
             return SendRefused("login_needs_tls", temporary=False)
+        except aiosmtplib.SMTPAuthenticationError as error:  # our mistake, and one that somebody will mend
+            return SendRefused(f"smtp_{error.code}", temporary=True)
         except aiosmtplib.SMTPResponseException as error:
             return _result(error.code, None, progress)
         except TimeoutError:

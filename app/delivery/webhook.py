@@ -20,7 +20,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from agents.ports import Capabilities, Outgoing, SendRefused, SendResult, SendUnknown, Sent
+from agents.ports import LOOK_UP_FAILED, Capabilities, Outgoing, SendRefused, SendResult, SendUnknown, Sent
 from app.delivery.addresses import ForbiddenAddress, Pinned, resolve
 from app.retry_after import retry_after_s
 from schemas.limits import WEBHOOK_KEY_WINDOW_S
@@ -28,7 +28,7 @@ from schemas.limits import WEBHOOK_KEY_WINDOW_S
 CONNECT_S_MAX: Final = 5.0
 RESPONSE_BYTES_MAX: Final = 64 * 1024
 _ID: Final = re.compile(r"[!-~]{1,200}")
-_CLASS, _SUCCESS, _CLIENT_ERROR = 100, 2, 4  # a status by its first digit
+_CLASS, _SUCCESS, _CLIENT_ERROR, _SERVER_ERROR = 100, 2, 4, 5  # a status by its first digit
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409  # "the same key is being worked on": the other attempt may well succeed
 _NOT_DONE_YET: Final = frozenset({408, 425, 429, 503})
@@ -69,10 +69,13 @@ class WebhookAdapter:
         return _send_result(exchange, outgoing.key)
 
     async def look_up(self, outgoing: Outgoing, timeout_s: float) -> SendResult | None:
-        """Sent or surely not sent where the receiver says so in so many words, else None."""
+        """Sent or surely not sent where the receiver says so in so many words, else None. Unknown while it does not
+        answer, or answers that it is out of order."""
         exchange = await self._exchange("GET", outgoing.key, self._signature(b""), None, timeout_s)
-        if isinstance(exchange, SendRefused) or exchange.status is None:
-            return None
+        if isinstance(exchange, SendRefused):
+            return SendUnknown(LOOK_UP_FAILED) if exchange.temporary else None
+        if exchange.status is None or exchange.status in _NOT_DONE_YET or exchange.status // _CLASS == _SERVER_ERROR:
+            return SendUnknown(LOOK_UP_FAILED)
         found = _json_object(exchange.body).get("found")
         if exchange.status // _CLASS == _SUCCESS and found is True:
             return Sent(_provider_id(exchange.body, outgoing.key))

@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from app.config import Config, kafka_kwargs
 from db import sql
@@ -17,6 +17,7 @@ from schemas.limits import FENCE_POLL_S
 from schemas.topics import INBOUND_MESSAGE
 
 _REQUEST_MS: Final = 5_000
+_METADATA_MS: Final = 10_000  # a partition that was added is known after so long; aiokafka's own 5 minutes are too long
 
 
 class InboundFence:
@@ -67,7 +68,9 @@ class InboundFence:
             self._next = None  # from here on a caller is too late for this request
             try:
                 consumer = await self._started()
-                partitions = consumer.partitions_for_topic(INBOUND_MESSAGE.name) or set()
+                partitions = consumer.partitions_for_topic(INBOUND_MESSAGE.name)
+                if not partitions:  # then nothing can be said about what was committed
+                    raise UnknownTopicOrPartitionError
                 ends = await consumer.end_offsets([TopicPartition(INBOUND_MESSAGE.name, each) for each in partitions])
             except BaseException:
                 await self.stop()
@@ -82,6 +85,7 @@ class InboundFence:
                 group_id=None,
                 isolation_level="read_committed",
                 request_timeout_ms=_REQUEST_MS,
+                metadata_max_age_ms=_METADATA_MS,
                 max_partition_fetch_bytes=1,
                 fetch_max_wait_ms=_REQUEST_MS,
             )

@@ -64,9 +64,9 @@ async def refusal_of(connection: Executor, action: asyncpg.Record) -> Refusal | 
     now = await sql.delivery.send_standing.row(connection, draft_id=action["draft_id"])
     if now is None or not (action["result"] or "").startswith("refused"):
         return None
-    changes = await changes_since(connection, Binding.of(action["binding"]), now)
+    changes = await changes_since(connection, Binding.of(action["binding"]), now) if action["binding"] else []
     changes += await _forbidden(connection, action, now)
-    verb = "rejected" if action["action"] == ReviewAction.REJECT else "sent"
+    verb = {ReviewAction.REJECT: "rejected", ReviewAction.UNDO: "taken back"}.get(action["action"], "sent")
     words = f"Not {verb}: {refusal_in_words(action['result'])}."
     return Refusal(words, await state_of(connection, action["draft_id"]), tuple(changes))
 
@@ -116,6 +116,8 @@ async def _policy(connection: Executor, shown: int, now: asyncpg.Record) -> Chan
 
 async def _forbidden(connection: Executor, action: asyncpg.Record, now: asyncpg.Record) -> list[Change]:
     """The places of the text that nobody may send, or that were not shown."""
+    if action["action"] in (ReviewAction.REJECT, ReviewAction.UNDO):
+        return []
     edited = action["action"] == ReviewAction.EDIT
     text = action["edited_text"] if edited else now["content"] or ""
     blocks = await blocks_of(connection, action["draft_id"], text)

@@ -42,6 +42,7 @@ WORDS: Final[dict[str, str]] = {
     "adapter_failed": "It may have been sent: the sending failed without an answer.",
     "fence_behind": "It could not be made sure that there is no newer message.",
     "unexpected_error": "Something failed on our side.",
+    "quarantined": "The database was restored: it may have been answered before.",
     "undone": "A person took a scheduled send back.",
 }
 
@@ -94,7 +95,10 @@ REFUSALS: Final[dict[str, str]] = {
     "context_gone": "what it was checked against is past retention",
     "delivery_exists": "a send of this draft exists",
     "draft_sent": "it was sent before",
-    "draft_scheduled": "somebody approved it before",
+    "already_approved": "somebody approved it before",
+    "not_scheduled": "it is not waiting to be sent, or is being sent right now",
+    "draft_erased": "the lead was erased",
+    "draft_scheduled": "it is to be sent already",
     "draft_rejected": "somebody rejected it before",
     "draft_superseded": "it was overtaken",
     "draft_suppressed": "the lead wants no more messages",

@@ -22,7 +22,7 @@ PARTS: Final = ("kafka", "postgres", "model", "mail", "webhook", "slack")
 SLACK_CHANNEL: Final = "C0LOCAL"
 SLACK_APPROVER: Final = "U0LOCAL"
 SMTP_FROM: Final = "support@example.com"
-SECRETS: Final = ("openai_key", "slack_token", "slack_signing", "cron", "provisioning")
+SECRETS: Final = ("openai_key", "slack_token", "slack_signing", "cron", "provisioning", "web")
 
 Part = KafkaServer | PostgresServer | StandIn
 
@@ -83,7 +83,11 @@ class LocalStack:
             },
         }
         chosen = {name: value for part in self.running for name, value in known[part].items()}
-        ours = {"CRON_SECRET": self.secrets["cron"], "WORKSPACE_PROVISIONING_SECRET": self.secrets["provisioning"]}
+        ours = {
+            "CRON_SECRET": self.secrets["cron"],
+            "WORKSPACE_PROVISIONING_SECRET": self.secrets["provisioning"],
+            "WEB_SECRET": self.secrets["web"],
+        }
         return {**chosen, **ours}
 
     async def start(self) -> None:
@@ -132,10 +136,11 @@ class LocalStack:
 
 
 def _keep_secrets(file: Path) -> dict[str, str]:
-    """The folder's random secrets, made at its first start."""
-    if not file.exists():
+    """The folder's random secrets, made at its first start; one that an older version did not know is added."""
+    kept: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    if kept.keys() < set(SECRETS):
         made = {name: secrets.token_urlsafe(24) for name in SECRETS}
         made |= {"openai_key": f"sk-local-{made['openai_key']}", "slack_token": f"xoxb-local-{made['slack_token']}"}
-        write_file(file, json.dumps(made), 0o600)
-    kept: dict[str, str] = json.loads(file.read_text())
+        kept = made | kept
+        write_file(file, json.dumps(kept), 0o600)
     return kept

@@ -126,6 +126,17 @@ def _who(request: Request) -> Identity:
 Who = Annotated[Identity, Depends(_who)]
 
 
+def _web(request: Request) -> Any:
+    return request.app.state.web
+
+
+# In the arguments of a route: what the routes share.
+if TYPE_CHECKING:
+    Here = Web
+else:
+    Here = Annotated[Any, Depends(_web)]
+
+
 def charge_sign_in(request: Request) -> None:
     """Count an attempt to sign in from this address; raises 429 beyond the limit."""
     web: Web = request.app.state.web

@@ -12,7 +12,6 @@ from enum import Enum
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 import asyncpg
 import orjson
@@ -91,9 +90,9 @@ def plain(value: Any) -> Any:
         return value.value
     if isinstance(value, Decimal):
         return float(value)
-    if isinstance(value, bool | int | float | str | datetime | date | UUID) or value is None:
+    if isinstance(value, bool | int | float | str | datetime | date) or value is None:
         return value
-    return str(value)
+    return str(value)  # also a UUID, of whatever class
 
 
 def wants_json(request: Request) -> bool:

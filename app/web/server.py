@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+import asyncpg
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
@@ -12,28 +13,37 @@ from starlette.staticfiles import StaticFiles
 from agents.persist import TRANSIENT
 from app import __version__
 from app.config import Config
+from app.housekeeping import beat_forever
 from app.kafka.producer import RowProducer
 from app.metrics.catalogue import WebMetrics
 from app.relay import Relay
 from app.slack.client import SlackClient
-from app.web import errors, sign_in, slack
+from app.web import bookings, errors, sign_in, slack
 from app.web.access import public, refuse_unstated, require
 from app.web.exporting import exporting
 from app.web.headers import SecurityHeaders
 from app.web.identity import Seals
+from app.web.lag_watch import LagWatch
 from app.web.limits import Limiter
 from app.web.oidc import Provider
 from app.web.page import Page
-from app.web.pages import PAGES, deciding, draft
+from app.web.pages import PAGES, control_workspace, deciding, draft
 from app.web.rendering import STATIC
 from app.web.timing import Timing
-from app.wiring import process_id
-from db import migrate
+from app.wiring import process_id, switched_off
+from db import migrate, sql
 from db.pool import Pool, create_pool
 from schemas.limits import REQUEST_BYTES_MAX
 
 # Routes that are no page: one router each.
-ROUTERS: Final = (sign_in.router, slack.router, draft.router, deciding.router)
+ROUTERS: Final = (
+    sign_in.router,
+    slack.router,
+    bookings.router,
+    control_workspace.router,
+    draft.router,
+    deciding.router,
+)
 
 _CONNECTIONS = 8
 _DATABASE_S_MAX = 2.0
@@ -55,7 +65,33 @@ class Web:
         self.process_id = process_id(config.model_copy(update={"worker_id": None}))  # that name is a worker's
         self.seals, self.limiter = Seals(config), Limiter()
         self.oidc = Provider(config) if config.oidc_issuer else None
+        self.switched_off = switched_off(config)
         self.pages: list[Page] = [module.PAGE for module in PAGES]
+        self.lag = LagWatch(config, pool)
+
+    def figures(self) -> dict[str, Any]:
+        """What the heartbeat tells."""
+        return {"variables": list(self.config.set_variables())}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """What goes on beside the requests; ended orderly."""
+        tasks = [
+            asyncio.create_task(self.relay.publish_forever()),
+            asyncio.create_task(self.lag.run()),
+            asyncio.create_task(beat_forever(self, "web", self.figures)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, *self.tasks, return_exceptions=True)
+            with suppress(*TRANSIENT, asyncpg.PostgresError):
+                await sql.run.forget_process.run(self.pool, process_id=self.process_id)
+            await self.producer.stop()
+            if self.slack is not None:
+                await self.slack.close()
 
 
 def create_app(config: Config) -> FastAPI:
@@ -68,15 +104,9 @@ def create_app(config: Config) -> FastAPI:
         async with pool.acquire() as connection:
             if await migrate.schema_number(connection) < migrate.latest():
                 raise StartError("the database's schema is too old: run migrate")
-        web = app.state.web = Web(config, pool, metrics)
-        publishing = asyncio.create_task(web.relay.publish_forever())
-        async with exporting(config, pool, metrics):
+        app.state.web = Web(config, pool, metrics)
+        async with app.state.web.running(), exporting(config, pool, metrics):
             yield
-        publishing.cancel()
-        await asyncio.gather(*web.tasks)
-        await web.producer.stop()
-        if web.slack is not None:
-            await web.slack.close()
         await pool.close()
 
     app = FastAPI(

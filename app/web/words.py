@@ -115,6 +115,11 @@ def spaced(value: str) -> Markup:
     return Markup("_<wbr>").join(escape(part) for part in value.split("_"))
 
 
+def heading(anchor: str) -> str:
+    """A heading of the runbook from its anchor: `agent-paused` is "Agent paused"."""
+    return anchor.replace("-", " ").capitalize()
+
+
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "count": count,
     "decimal": decimal,
@@ -131,4 +136,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "spaced": spaced,
     "rule_words": rule_in_words,
     "result_words": lambda result: RESULTS.get(result, result),
+    "heading": heading,
 }

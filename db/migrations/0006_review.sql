@@ -21,7 +21,7 @@ CREATE INDEX review_request_closed ON review_request (workspace_id, closed_at DE
 CREATE INDEX review_request_unposted ON review_request (slack_retry_at NULLS FIRST, created_at)
     WHERE status = 'open' AND slack_ts IS NULL;
 CREATE INDEX review_request_slack_stale ON review_request (closed_at)
-    WHERE status <> 'open' AND slack_ts IS NOT NULL AND slack_updated_at IS NULL;
+    WHERE status <> 'open' AND coalesce(slack_ts, slack_previous_ts) IS NOT NULL AND slack_updated_at IS NULL;
 CREATE INDEX review_request_expiry_untold ON review_request (closed_at)
     WHERE status = 'expired' AND slack_ts IS NOT NULL AND expiry_told_at IS NULL;
 CREATE INDEX review_action_untold ON review_action (done_at)

@@ -18,13 +18,23 @@ slot = Queries("slot")
 knowledge = Queries("knowledge")
 metrics = Queries("metrics")
 queue = Queries("queue")
+housekeeping = Queries("housekeeping")
+history = Queries("history")
+analytics = Queries("analytics")
+ai_ops = Queries("ai_ops")
+control = Queries("control")
 
 __all__ = [
     "Query",
     "admin",
+    "ai_ops",
+    "analytics",
     "booking",
+    "control",
     "delivery",
     "draft",
+    "history",
+    "housekeeping",
     "ingest",
     "knowledge",
     "metrics",

@@ -125,3 +125,8 @@ RETURNING b.id;
 -- What became of meetings, counted by workspace and outcome.
 SELECT workspace_id, outcome, count(*) AS tasks FROM followup_task
 WHERE workspace_id = ANY ($1::text[]) GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: forget_time(workspace_id, starts_at)
+-- A time of the reserved workspace of `smoke`: its slot and its booking go.
+WITH booked AS (DELETE FROM booking WHERE workspace_id = $1 AND starts_at = $2)
+DELETE FROM availability_slot WHERE workspace_id = $1 AND starts_at = $2;

@@ -1,6 +1,6 @@
 -- name: record_evaluation_if_leased(run_id, epoch, content, content_sha256, language, hard_blocks, confidence, reason, event_id, key, value, headers, taken_s)
 -- The judged draft, its event and the hand-over to revise, in one statement. The epoch moves too: a renewal under way
--- must not extend a lease that was given back.
+-- must not extend a lease that was given back. A draft that a person has settled meanwhile is left as it is.
 WITH run AS (
     UPDATE draft_pipeline_run SET phase = 'revise', lease_until = now(), lease_epoch = lease_epoch + 1, updated_at = now()
     WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING' AND phase = 'draft' RETURNING id, draft_id, workspace_id
@@ -8,7 +8,7 @@ WITH run AS (
     UPDATE ai_draft d SET content = $3, original_content = $3, content_sha256 = $4, language = $5, hard_blocks = $6,
            auto_send_evaluated_at = now(), auto_send_confidence = $7, auto_send_original_confidence = $7,
            auto_send_reason = $8, updated_at = now()
-    FROM run WHERE d.id = run.draft_id
+    FROM run WHERE d.id = run.draft_id AND d.status = 'pending'
 )
 INSERT INTO outbox (event_id, topic, key, value, headers, workspace_id, taken_until)
 SELECT $9, 'draft-evaluated', $10, $11, $12, run.workspace_id, now() + make_interval(secs => $13) FROM run
@@ -92,7 +92,7 @@ WITH run AS (
     UPDATE ai_draft d SET content = $3, content_sha256 = $4, hard_blocks = $5, auto_send_confidence = $6,
            auto_send_revision_confidence = $7, auto_send_revision_applied = $8, auto_send_revision_iterations = $9,
            revision_outcome = $10, chosen_iteration = $16, updated_at = now()
-    FROM run WHERE d.id = run.draft_id
+    FROM run WHERE d.id = run.draft_id AND d.status = 'pending'
 ), claim AS (
     UPDATE draft_claim c SET settled_at = now(), outcome = $10
     FROM run WHERE c.draft_id = run.draft_id AND c.purpose = 'revision' AND c.settled_at IS NULL
@@ -102,7 +102,8 @@ SELECT $11, 'revision-result', $12, $13, $14, run.workspace_id, now() + make_int
 ON CONFLICT (topic, event_id) DO NOTHING RETURNING id;
 
 -- name: record_decision_if_leased(run_id, epoch, reason, artifact_id, iteration, input_sha256, payload, text, action, draft_status, outcomes, delivery_id, delayed, scheduled_for, review_id, review_s, event_id, key, value, headers, taken_s)
--- The decision, once: final artifact, action, delivery or review request, outcome event; the run is COMPLETED.
+-- The decision, once: final artifact, action, delivery or review request, outcome event; the run is COMPLETED. A draft
+-- that a person has settled meanwhile, or that was sent, is left as it is.
 WITH run AS (
     UPDATE draft_pipeline_run SET status = 'COMPLETED', phase = 'done', reason = $3, finished_at = now(),
            lease_until = now(), updated_at = now()
@@ -114,7 +115,8 @@ WITH run AS (
 ), draft AS (
     UPDATE ai_draft d SET auto_send_action = $9, auto_send_reason = $3, status = $10,
            outcome_sequence = d.outcome_sequence + $11, updated_at = now()
-    FROM run WHERE d.id = run.draft_id RETURNING d.id, d.recipient, d.content, d.content_sha256
+    FROM run WHERE d.id = run.draft_id AND d.status = 'pending'
+    RETURNING d.id, d.recipient, d.content, d.content_sha256
 ), delivery AS (
     INSERT INTO delivery (id, draft_id, workspace_id, lead_id, trigger_message_id, channel, thread_id, automatic,
                           recipient, content, content_sha256, delayed, scheduled_for)
@@ -131,14 +133,15 @@ WITH run AS (
 ), event AS (
     INSERT INTO outbox (event_id, topic, key, value, headers, workspace_id, taken_until)
     SELECT $17, 'draft-outcome', $18, $19, $20, run.workspace_id, now() + make_interval(secs => $21)
-    FROM run WHERE $17::uuid IS NOT NULL
+    FROM run, draft WHERE $17::uuid IS NOT NULL
     ON CONFLICT (topic, event_id) DO NOTHING RETURNING id
 )
 SELECT run.id, (SELECT id FROM delivery) AS delivery_id, (SELECT id FROM event) AS outbox_id FROM run;
 
 -- name: end_run_if_leased(run_id, epoch, run_status, reason, action, draft_status, content, content_sha256, review_id, review_s, event_id, key, value, headers, taken_s)
 -- A run ends without a decision: FAILED or ABORTED, with what happens to its draft, one outcome event, and a review
--- request when a person must write. The time it held is free again.
+-- request when a person must write. The time it held is free again. A draft that a person has settled meanwhile, or that
+-- was sent, is left as it is.
 WITH run AS (
     UPDATE draft_pipeline_run SET status = $3, phase = 'done', reason = $4, finished_at = now(), lease_until = now(),
            updated_at = now()
@@ -147,22 +150,22 @@ WITH run AS (
     UPDATE ai_draft d SET auto_send_action = $5, auto_send_reason = $4, status = $6,
            content = coalesce(d.content, $7), content_sha256 = coalesce(d.content_sha256, $8),
            outcome_sequence = d.outcome_sequence + 1, updated_at = now()
-    FROM run WHERE d.id = run.draft_id
+    FROM run WHERE d.id = run.draft_id AND d.status = 'pending' RETURNING d.id
 ), claim AS (
     UPDATE draft_claim c SET settled_at = now(), outcome = $4
     FROM run WHERE c.draft_id = run.draft_id AND c.purpose = 'revision' AND c.settled_at IS NULL
 ), hold AS (
     UPDATE booking b SET status = 'released', reason = $4, updated_at = now()
-    FROM run WHERE b.draft_id = run.draft_id AND b.status = 'held'
+    FROM draft WHERE b.draft_id = draft.id AND b.status = 'held'
 ), review AS (
     INSERT INTO review_request (id, draft_id, workspace_id, reason, content_sha256, expires_at)
     SELECT $9, run.draft_id, run.workspace_id, $4, $8, now() + make_interval(secs => $10)
-    FROM run WHERE $9::uuid IS NOT NULL
+    FROM run, draft WHERE $9::uuid IS NOT NULL
     ON CONFLICT (draft_id) DO UPDATE SET reason = excluded.reason, status = 'open', closed_at = NULL,
         expires_at = excluded.expires_at
 )
 INSERT INTO outbox (event_id, topic, key, value, headers, workspace_id, taken_until)
-SELECT $11, 'draft-outcome', $12, $13, $14, run.workspace_id, now() + make_interval(secs => $15) FROM run
+SELECT $11, 'draft-outcome', $12, $13, $14, run.workspace_id, now() + make_interval(secs => $15) FROM run, draft
 ON CONFLICT (topic, event_id) DO NOTHING RETURNING id;
 
 -- name: lock_draft(draft_id)

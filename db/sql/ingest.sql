@@ -1,12 +1,14 @@
 -- name: workspaces_for_ingest(workspace_ids)
--- What ingest must know of each workspace: modes by campaign, quiet window, own addresses.
+-- What ingest must know of each workspace: modes by campaign, quiet window, own addresses, whether leads were erased.
 SELECT w.id, w.default_mode, s.quiet_window_s, s.channels,
-       coalesce((SELECT jsonb_object_agg(c.campaign_id, c.mode) FROM campaign c WHERE c.workspace_id = w.id), '{}') AS modes
+       coalesce((SELECT jsonb_object_agg(c.campaign_id, c.mode) FROM campaign c WHERE c.workspace_id = w.id), '{}') AS modes,
+       EXISTS (SELECT 1 FROM lead l WHERE l.workspace_id = w.id AND l.erased_at IS NOT NULL) AS has_erased
 FROM workspace w JOIN workspace_settings s ON s.workspace_id = w.id
 WHERE w.id = ANY ($1::text[]);
 
 -- name: lock_leads(workspace_ids, lead_ids, names, emails, phones, timezones, locales)
--- Insert or lock every lead of a batch, in key order so that two batches never wait for each other in a circle.
+-- Insert or lock every lead of a batch, in key order so that two batches never wait for each other in a circle. Who
+-- opted out stays so after an erasure, under the hashed id.
 WITH given AS (
     SELECT DISTINCT ON (workspace_id, lead_id) *
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
@@ -20,8 +22,8 @@ SET name = coalesce(excluded.name, l.name), email = coalesce(excluded.email, l.e
     phone = coalesce(excluded.phone, l.phone), timezone = coalesce(excluded.timezone, l.timezone),
     locale = coalesce(excluded.locale, l.locale), updated_at = now()
 RETURNING l.workspace_id, l.lead_id,
-          EXISTS (SELECT 1 FROM suppression s
-                  WHERE s.workspace_id = l.workspace_id AND s.lead_id = l.lead_id) AS suppressed;
+          EXISTS (SELECT 1 FROM suppression s WHERE s.workspace_id = l.workspace_id
+                  AND s.lead_id IN (l.lead_id, erased_id(l.workspace_id, l.lead_id))) AS suppressed;
 
 -- name: insert_messages_if_new(ids, workspace_ids, lead_ids, channels, thread_ids, message_ids, directions, humans, sent_bys, sources, campaign_ids, modes, bodies, subjects, from_addresses, to_addresses, headers, dispositions, traceparents, received_ats)
 -- Store the messages not seen before, in order; returns those, with the sequence they got under the lead's lock.
@@ -63,21 +65,19 @@ WHERE r.workspace_id = g.workspace_id AND r.lead_id = g.lead_id AND r.status = '
 
 -- name: open_drafts_of_conversations(workspace_ids, lead_ids, channels, thread_ids)
 -- Decided drafts of these conversations that nobody has sent yet.
-SELECT d.*, r.id AS decided_run_id
+SELECT d.*, coalesce(d.run_id, d.id) AS decided_run_id
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS g (workspace_id, lead_id, channel, thread_id)
 JOIN ai_draft d ON d.workspace_id = g.workspace_id AND d.lead_id = g.lead_id AND d.channel = g.channel
                AND d.thread_id = g.thread_id
-JOIN draft_pipeline_run r ON r.id = d.run_id
 WHERE d.status IN ('pending', 'scheduled') AND d.auto_send_action <> 'none'
   AND NOT EXISTS (SELECT 1 FROM delivery x WHERE x.draft_id = d.id AND x.status = 'claimed')
 ORDER BY d.id FOR UPDATE OF d;
 
 -- name: open_drafts_of_leads(workspace_ids, lead_ids)
 -- The same for every conversation of these leads.
-SELECT d.*, r.id AS decided_run_id
+SELECT d.*, coalesce(d.run_id, d.id) AS decided_run_id
 FROM unnest($1::text[], $2::text[]) AS g (workspace_id, lead_id)
 JOIN ai_draft d ON d.workspace_id = g.workspace_id AND d.lead_id = g.lead_id
-JOIN draft_pipeline_run r ON r.id = d.run_id
 WHERE d.status IN ('pending', 'scheduled') AND d.auto_send_action <> 'none'
   AND NOT EXISTS (SELECT 1 FROM delivery x WHERE x.draft_id = d.id AND x.status = 'claimed')
 ORDER BY d.id FOR UPDATE OF d;

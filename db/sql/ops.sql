@@ -15,13 +15,22 @@ SELECT k.name, k.disabled, k.reason, k.changed_by, k.changed_at,
                  WHERE h.beat_at > now() - interval '10 seconds' AND (h.switches ->> k.name) = 'true'), '{}') AS off_in
 FROM kill_switch k ORDER BY k.name;
 
--- name: runs_recent(workspace_id, status, limit)
--- Runs, newest first.
+-- name: runs_recent(workspace_id, status, limit, fate)
+-- Runs, newest first; `fate` is a column of `draft_fate` that must hold.
 SELECT r.id, r.workspace_id, r.lead_id, r.channel, r.status, r.phase, r.reason, r.attempt, r.draft_id, r.created_at,
        r.finished_at, d.auto_send_action AS action, d.auto_send_confidence AS confidence
 FROM draft_pipeline_run r LEFT JOIN ai_draft d ON d.id = r.draft_id
 WHERE ($1::text IS NULL OR r.workspace_id = $1) AND ($2::text IS NULL OR r.status = $2)
+  AND ($4::text IS NULL OR EXISTS (SELECT 1 FROM draft_fate f WHERE f.draft_id = r.draft_id AND CASE $4
+       WHEN 'ai_sent' THEN f.ai_sent WHEN 'ai_review' THEN f.ai_review WHEN 'revised_then_sent' THEN f.revised_then_sent
+       END))
 ORDER BY r.created_at DESC LIMIT $3;
+
+-- name: fate_counts(workspace_id, since)
+-- Drafts by what became of them, of one workspace or of all, made since a moment.
+SELECT count(*) FILTER (WHERE ai_sent) AS ai_sent, count(*) FILTER (WHERE ai_review) AS ai_review,
+       count(*) FILTER (WHERE revised_then_sent) AS revised_then_sent
+FROM draft_fate WHERE ($1::text IS NULL OR workspace_id = $1) AND ($2::timestamptz IS NULL OR created_at >= $2);
 
 -- name: run_counts(workspace_id)
 -- Runs by status.
@@ -93,8 +102,11 @@ SELECT q.reason, q.status, q.created_at, q.expires_at, q.closed_at, q.slack_ts I
 FROM review_request q WHERE q.draft_id = $1;
 
 -- name: meeting_of_draft(draft_id)
--- The overseer's word.
-SELECT decision, reason, created_at FROM meeting_overseer_decision WHERE draft_id = $1;
+-- The overseer's word, what the booking rules made of it, and what came of that.
+SELECT o.decision, o.outcome, o.outcome_reason, o.accepted_at, o.created_at, b.status AS booking,
+       b.reason AS booking_reason, f.outcome AS followup, f.reason AS followup_reason
+FROM meeting_overseer_decision o LEFT JOIN booking b ON b.draft_id = o.draft_id
+LEFT JOIN followup_task f ON f.draft_id = o.draft_id WHERE o.draft_id = $1;
 
 -- name: outcomes_by_workspace(workspace_ids)
 -- What became of every inbound message of these workspaces, in one word each, with figures of its draft.
@@ -102,12 +114,15 @@ SELECT m.workspace_id, m.message_id, m.disposition, m.direction, d.id AS draft_i
        d.auto_send_action AS action, d.auto_send_reason AS reason, d.revision_outcome, d.hard_blocks, d.mode,
        d.auto_send_original_confidence::float8 AS before, d.auto_send_confidence::float8 AS after,
        d.auto_send_revision_applied AS revised, r.status AS run_status,
-       EXISTS (SELECT 1 FROM meeting_overseer_decision o WHERE o.draft_id = d.id) AS meeting,
+       o.decision AS meeting, f.outcome AS meeting_outcome, b.status AS booking,
        extract(epoch FROM coalesce(x.finished_at, r.finished_at) - m.ingested_at)::float8 AS latency_s
 FROM message m
 LEFT JOIN ai_draft d ON d.workspace_id = m.workspace_id AND d.trigger_message_id = m.message_id
 LEFT JOIN draft_pipeline_run r ON r.id = d.run_id
 LEFT JOIN delivery x ON x.draft_id = d.id AND x.status = 'sent'
+LEFT JOIN meeting_overseer_decision o ON o.draft_id = d.id
+LEFT JOIN followup_task f ON f.draft_id = d.id
+LEFT JOIN booking b ON b.draft_id = d.id
 WHERE m.workspace_id = ANY ($1::text[]) AND m.source IS DISTINCT FROM 'draft-pipeline' ORDER BY m.ingest_seq;
 
 -- name: spent_by_workspace(workspace_ids)

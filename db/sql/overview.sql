@@ -1,11 +1,13 @@
 -- name: drafts_waiting(workspace_id)
--- Drafts that are not settled, by what they wait for: how many, and since when the oldest.
+-- Drafts that are not settled, by what they wait for: how many, and since when the oldest. Those that the legacy system
+-- decides about are not ours to settle.
 SELECT state, count(*) AS drafts, min(since) AS oldest FROM (
     SELECT CASE WHEN d.status = 'unknown' THEN 'unknown' WHEN d.status = 'scheduled' THEN 'scheduled'
                 WHEN q.draft_id IS NOT NULL THEN 'awaiting_review' ELSE 'pending' END AS state,
            CASE WHEN q.draft_id IS NOT NULL AND d.status = 'pending' THEN q.created_at ELSE d.created_at END AS since
     FROM ai_draft d LEFT JOIN review_request q ON q.draft_id = d.id AND q.status = 'open'
     WHERE d.status IN ('pending', 'scheduled', 'unknown') AND ($1::text IS NULL OR d.workspace_id = $1)
+      AND d.auto_send_action IS DISTINCT FROM 'none'
 ) open GROUP BY state;
 
 -- name: decided_since(workspace_id, hours)
@@ -44,12 +46,12 @@ WHERE $1::text IS NULL OR w.id = $1;
 -- `refused` ones did no work and are no error of the call.
 SELECT c.stage, count(*) FILTER (WHERE c.status <> 'refused') AS calls,
        count(*) FILTER (WHERE c.status IN ('failed', 'unusable')) AS errors,
-       count(*) FILTER (WHERE c.status = 'refused') AS refused,
+       count(*) FILTER (WHERE c.status = 'refused' AND c.failure IS DISTINCT FROM 'not_made') AS refused,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY c.latency_ms) FILTER (WHERE c.status = 'answered') AS p50_ms,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY c.latency_ms) FILTER (WHERE c.status = 'answered') AS p95_ms,
        sum(c.cost_usd)::float8 AS cost_usd
 FROM workspace w CROSS JOIN LATERAL (
-    SELECT stage, status, latency_ms, cost_usd FROM model_call m
+    SELECT stage, status, failure, latency_ms, cost_usd FROM model_call m
     WHERE m.workspace_id = w.id AND m.started_at > now() - make_interval(hours => $2)) c
 WHERE $1::text IS NULL OR w.id = $1 GROUP BY c.stage;
 

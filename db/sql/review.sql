@@ -11,16 +11,20 @@ RETURNING id;
 UPDATE review_request SET status = $2, closed_at = now() WHERE draft_id = ANY ($1::uuid[]) AND status = 'open';
 
 -- name: lead_of_draft(draft_id, workspace_id)
--- Whose draft it is, and the trace of the message it answers; no row for a draft of another workspace.
+-- Whose draft it is, and the trace of the message it answers; no row for another workspace's, or of an erased lead.
 SELECT d.lead_id, m.traceparent FROM ai_draft d
+JOIN lead l ON l.workspace_id = d.workspace_id AND l.lead_id = d.lead_id AND l.erased_at IS NULL
 LEFT JOIN message m ON m.workspace_id = d.workspace_id AND m.message_id = d.trigger_message_id
 WHERE d.id = $1 AND d.workspace_id = $2;
 
 -- name: add_review_action(action_id, draft_id, workspace_id, actor, via, action, content_sha256, edited_text, reject_reason, binding)
--- What a person did, append-only, before anything follows from it.
+-- What a person did, append-only, before anything follows from it. Nothing about a lead who was erased: the lead's row is
+-- locked against an erasure under way.
 INSERT INTO review_action (id, draft_id, workspace_id, actor, via, action, content_sha256, edited_text, reject_reason,
                            binding)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+SELECT $1, d.id, $3, $4, $5, $6, $7, $8, $9, $10
+FROM ai_draft d JOIN lead l ON l.workspace_id = d.workspace_id AND l.lead_id = d.lead_id
+WHERE d.id = $2 AND l.erased_at IS NULL FOR KEY SHARE OF l
 ON CONFLICT (id) DO NOTHING RETURNING id;
 
 -- name: keep_response_url(action_id, response_url)
@@ -51,7 +55,8 @@ FROM ai_draft d JOIN draft_run_context c ON c.run_id = d.run_id WHERE d.id = $1;
 
 -- name: take_unposted_reviews(limit, taken_s)
 -- Requests that Slack has not seen; taken for a while so that one worker posts each.
-UPDATE review_request SET slack_retry_at = now() + make_interval(secs => $2), slack_attempts = slack_attempts + 1
+UPDATE review_request SET posted_at = now(), slack_retry_at = now() + make_interval(secs => $2),
+       slack_attempts = slack_attempts + 1
 WHERE id IN (SELECT id FROM review_request WHERE status = 'open' AND slack_ts IS NULL
              AND (slack_retry_at IS NULL OR slack_retry_at < now())
              ORDER BY slack_retry_at NULLS FIRST, created_at LIMIT $1 FOR UPDATE SKIP LOCKED)
@@ -59,8 +64,8 @@ RETURNING *;
 
 -- name: set_slack_message(review_id, slack_channel, slack_ts, slack_team_id)
 -- Where the Slack message of a request stands.
-UPDATE review_request SET slack_channel = $2, slack_ts = $3, slack_team_id = $4, posted_at = now(), slack_retry_at = NULL,
-       slack_attempts = 0, slack_previous_ts = NULL
+UPDATE review_request SET slack_channel = $2, slack_ts = $3, slack_team_id = $4, slack_retry_at = NULL, slack_attempts = 0,
+       slack_previous_ts = NULL
 WHERE id = $1;
 
 -- name: postpone_slack(review_id, retry_s)
@@ -128,7 +133,8 @@ ORDER BY m.ingest_seq LIMIT $2;
 -- Closed requests whose Slack message still shows buttons, with who closed them and how; taken for a while. A click's
 -- `response_url` is good for so many seconds.
 WITH closed AS (
-    SELECT id FROM review_request WHERE status <> 'open' AND slack_ts IS NOT NULL AND slack_updated_at IS NULL
+    SELECT id FROM review_request
+    WHERE status <> 'open' AND coalesce(slack_ts, slack_previous_ts) IS NOT NULL AND slack_updated_at IS NULL
     AND (slack_retry_at IS NULL OR slack_retry_at < now()) ORDER BY closed_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE review_request q SET slack_retry_at = now() + make_interval(secs => $2), slack_attempts = slack_attempts + 1
@@ -138,7 +144,7 @@ LEFT JOIN LATERAL (SELECT actor, via, result, created_at FROM review_action a WH
 LEFT JOIN LATERAL (SELECT response_url FROM review_action a WHERE a.draft_id = d.id AND a.response_url IS NOT NULL
                    AND a.created_at > now() - make_interval(secs => $3) ORDER BY a.created_at DESC LIMIT 1) click ON true
 WHERE q.id = closed.id AND d.id = q.draft_id
-RETURNING q.id, q.draft_id, q.slack_channel, q.slack_ts, q.slack_attempts, q.status, q.closed_at,
+RETURNING q.id, q.draft_id, q.slack_channel, coalesce(q.slack_ts, q.slack_previous_ts) AS slack_ts, q.slack_attempts, q.status, q.closed_at,
           d.status AS draft_status, act.actor, act.via, act.result, act.created_at AS acted_at, click.response_url;
 
 -- name: mark_slack_updated(review_id, draft_id)

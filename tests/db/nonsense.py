@@ -147,6 +147,11 @@ NONSENSE = [
              " expires_at) SELECT gen_random_uuid(), id, workspace_id, 'r', now() FROM ai_draft",
              "review_request_draft_id", "INSERT INTO review_request (id, draft_id, workspace_id, reason, expires_at)"
              " SELECT gen_random_uuid(), id, workspace_id, 'r', now() FROM ai_draft"),
+    *(Nonsense(f"a person's {what}", f"UPDATE review_action SET {change}", "review_action_append_only",
+               "INSERT INTO review_action (id, draft_id, workspace_id, actor, via, action, edited_text)"
+               " SELECT gen_random_uuid(), id, workspace_id, 'p', 'cli', 'edit', 'mine' FROM ai_draft")
+      for what, change in (("text rewritten", "edited_text = 'theirs'"), ("name rewritten", "actor = 'q'"),
+                           ("reason added later", "reject_reason = 'r'"))),
 ]  # fmt: skip
 
 SENSE = [

@@ -349,7 +349,7 @@ async def test_what_is_being_sent_is_not_rejected(desk: Desk) -> None:
     await desk.slack_says(press(message, "approve"))
     await desk.carry_out(approved)
     await desk.slack_says(submit(view, "no"))
-    assert await desk.carry_out(approved) == ["approved", "refused_draft_scheduled"]
+    assert await desk.carry_out(approved) == ["approved", "refused_already_approved"]
 
 
 async def test_two_approvals_at_once_make_one_delivery(desk: Desk) -> None:
@@ -361,7 +361,7 @@ async def test_two_approvals_at_once_make_one_delivery(desk: Desk) -> None:
     await asyncio.gather(*(desk.slack_says(press(message, "approve", user=who)) for who in people))
     await asyncio.gather(*(desk.handle(action) for action in await desk.actions(draft)))
     results = sorted(action["result"] for action in await desk.actions(draft))
-    assert results == ["approved", "refused_draft_scheduled"]
+    assert results == ["approved", "refused_already_approved"]
     assert await desk.pool.fetchval("SELECT count(*) FROM delivery WHERE draft_id = $1", draft) == 1
     await desk.tick()
     (told,) = desk.told(draft, "chat.postEphemeral")

@@ -15,7 +15,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.ports import ChannelAdapter, Outgoing, SendRefused, SendResult, SendUnknown, Sent
+from agents.ports import LOOK_UP_FAILED, ChannelAdapter, Outgoing, SendRefused, SendResult, SendUnknown, Sent
 from app.delivery import WebhookAdapter, addresses
 from app.delivery.webhook import RESPONSE_BYTES_MAX, request_body, sign
 from app.stack.stand_in import StandIn
@@ -291,7 +291,8 @@ async def test_one_private_address_among_others_is_enough(monkeypatch: pytest.Mo
         (200, b'{"found": false}', None),
         (200, b"<html>welcome", None),
         (405, b"", None),
-        (500, b'{"found": false}', None),
+        (500, b'{"found": false}', SendUnknown(LOOK_UP_FAILED)),
+        (429, b"", SendUnknown(LOOK_UP_FAILED)),
         (302, b'{"found": true}', None),
     ],
 )
@@ -307,12 +308,12 @@ async def test_a_look_up_believes_only_plain_words(status: int, body: bytes, exp
         assert await adapter(url).look_up(OUTGOING, CALL_S) == expected
 
 
-async def test_a_look_up_without_an_answer_tells_nothing() -> None:
-    """No connection, a cut, a bad address: unknown stays unknown."""
-    assert await adapter(f"http://{LOOPBACK}:1/").look_up(OUTGOING, CALL_S) is None
-    assert await adapter("nonsense").look_up(OUTGOING, CALL_S) is None
+async def test_a_look_up_without_an_answer_is_asked_again() -> None:
+    """No connection, a cut: the receiver cannot tell now. A bad address never will."""
+    assert await adapter(f"http://{LOOPBACK}:1/").look_up(OUTGOING, CALL_S) == SendUnknown(LOOK_UP_FAILED)
     async with raw(b"") as url:
-        assert await adapter(url).look_up(OUTGOING, CALL_S) is None
+        assert await adapter(url).look_up(OUTGOING, CALL_S) == SendUnknown(LOOK_UP_FAILED)
+    assert await adapter("nonsense").look_up(OUTGOING, CALL_S) is None
 
 
 async def test_a_key_cannot_inject_headers() -> None:

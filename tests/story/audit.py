@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from agents.outcomes import sha256_of
@@ -20,6 +21,7 @@ from tests.story.harness import Pipeline
 
 # A transaction's now() is its begin: two that wait for one row lock may show their times the wrong way round.
 CLOCK_SLACK = timedelta(seconds=2)
+HOLDING = ("pending", "scheduled", "unknown")
 DEFINITE_REFUSALS = ("429", "503")
 Violations = list[str]
 Check = Callable[[Evidence], Violations]
@@ -249,6 +251,36 @@ def attempts_stay_within_the_limit(evidence: Evidence) -> Violations:
     return [f"{key}: {count} attempts spent" for key, count in spent.items() if count > STAGE_ATTEMPTS_MAX]
 
 
+# ---- bookings
+
+
+def no_time_is_booked_twice(evidence: Evidence) -> Violations:
+    """Of a workspace's held and confirmed bookings no two overlap."""
+    taken: dict[str, list[TextRow]] = defaultdict(list)
+    for row in sorted(evidence.tables["booking"], key=lambda row: row["starts_at"]):
+        if row["status"] != "released":
+            taken[row["workspace_id"]].append(row)
+    return [
+        f"bookings {one['id']} and {other['id']} overlap"
+        for rows in taken.values()
+        for one, other in pairwise(rows)
+        if one["ends_at"] > other["starts_at"]
+    ]
+
+
+def a_booking_follows_its_draft(evidence: Evidence) -> Violations:
+    """Confirmed if and only if the reply was sent; held only while it may still be."""
+    found = []
+    for row in evidence.tables["booking"]:
+        draft = evidence.drafts.get(str(row["draft_id"]))
+        if draft is None:
+            continue
+        sent, held = draft["status"] == "sent", row["status"] == "held"
+        if (row["status"] == "confirmed") != sent or (held and draft["status"] not in HOLDING):
+            found.append(f"booking {row['id']} is {row['status']}, its draft {draft['status']}")
+    return found
+
+
 CHECKS: tuple[Check, ...] = (
     one_accepted_message_per_draft,
     one_automatic_reply_per_trigger,
@@ -263,6 +295,8 @@ CHECKS: tuple[Check, ...] = (
     no_send_that_was_stale,
     every_request_was_recorded_first,
     attempts_stay_within_the_limit,
+    no_time_is_booked_twice,
+    a_booking_follows_its_draft,
     *EVENT_CHECKS,
 )
 
@@ -286,6 +320,8 @@ def tally(evidence: Evidence) -> Counter[str]:
         counted[f"revision:{row['revision_outcome']}"] += 1
     for row in evidence.tables["delivery"]:
         counted[f"delivery:{row['status']}"] += 1
+    for row in evidence.tables["booking"]:
+        counted[f"booking:{row['status']}"] += 1
     return counted
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import email
 import email.policy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,7 +19,7 @@ from tests.story.rows import PLANTED
 
 TABLES = (
     "message draft_pipeline_run draft_pipeline_artifact ai_draft draft_claim delivery model_call outbox review_request"
-    " suppression kill_switch ai_interaction process_heartbeat ingest_watermark"
+    " suppression kill_switch ai_interaction process_heartbeat ingest_watermark booking"
 ).split()
 TextRow = Mapping[str, Any]
 
@@ -100,6 +100,15 @@ def _mails(folder: Path, deliveries: list[TextRow]) -> list[Accepted]:
         local = str(mail["Message-ID"]).strip("<>").partition("@")[0]
         draft = local.partition(".")[0]
         keys = [str(row["id"]) for row in deliveries if str(row["draft_id"]) == draft]
-        text = base64.b64decode(str(mail.get_payload())).decode()
+        text = plain_text(mail)
         found.append(Accepted(keys[0] if len(keys) == 1 else local, draft, text, line["to"][0], None))
     return found
+
+
+def plain_text(mail: EmailMessage) -> str:
+    """The plain text of a mail, exactly."""
+    part = mail.get_body(("plain",))
+    assert part is not None
+    content = part.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return content.decode()

@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ POINTS = (
     "call.recorded",
     "call.answered",
     "call.settled",
+    "slot.held",
     "evaluation.recorded",
     "claim.revision.before_commit",
     "claim.revision.committed",
@@ -37,6 +39,7 @@ POINTS = (
 INGEST_POINTS = ("ingest.before_commit", "ingest.committed")
 WORKSPACE = "ws-crash"
 HEAL_S_MAX = 60.0
+FIRST_SLOT = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(days=1)
 AT_A_TIME = 3  # workers that start together, on two cores
 _POINT = re.compile(r'crash_point\(f?"([a-z_.{}]+)"')
 
@@ -47,6 +50,13 @@ async def crashes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pip
     workspaces = [Workspace(WORKSPACE, settings={"quiet_window_s": 0.2})]
     async with pipeline(tmp_path_factory.mktemp("crashes"), workers=1, workspaces=workspaces) as running:
         running.stack.model.behave({"default": {"latency_ms": 100}})
+        await running.db.execute(
+            "INSERT INTO availability_slot (workspace_id, starts_at, ends_at)"
+            " SELECT $1, $2::timestamptz + n * interval '1 hour', $2::timestamptz + n * interval '1 hour' + interval '30 min'"
+            " FROM generate_series(0, 999) n",
+            WORKSPACE,
+            FIRST_SLOT,
+        )
         yield running
 
 
@@ -96,7 +106,7 @@ async def test_a_worker_that_dies_at_any_point_is_taken_over(crashes: Pipeline) 
             await asyncio.wait((watching,), timeout=1.0)
         print(*watching.result(), sep="\n")
     await crashes.idle(HEAL_S_MAX + 30)
-    await audit(crashes, floor={"accepted": produced // 2, "revision:applied": 5})
+    await audit(crashes, floor={"accepted": produced // 2, "revision:applied": 5, "booking:confirmed": 5})
 
 
 async def _watch_all(crashes: Pipeline, doomed: list[Worker]) -> list[Takeover]:
@@ -109,6 +119,10 @@ async def _watch_all(crashes: Pipeline, doomed: list[Worker]) -> list[Takeover]:
 
 
 def _message(number: int) -> dict[str, object]:
+    """Every third accepts a time: of two such leads the same one, until it is taken."""
+    if number % 3 == 0:
+        time = (FIRST_SLOT + number // 6 * timedelta(hours=1)).isoformat()
+        return row(WORKSPACE, f"lead{number}", f"!!confident please schedule a call at {time}")
     return row(WORKSPACE, f"lead{number}", "!!near hello" if number % 2 else "!!confident hello")
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import email
 import email.policy
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 from db import sql
 from db.pool import transaction
 from tests.story.audit import audit, only
-from tests.story.evidence import Evidence
+from tests.story.evidence import Evidence, plain_text
 from tests.story.harness import Pipeline
 from tests.story.rows import Row, Workspace, conversations, planted, real_rows, row
 
+BIN = Path(sys.executable).parent
 REAL_ROWS = 600
 COUNTED = ("message", "draft_pipeline_run", "ai_draft", "delivery", "model_call", "outbox", "review_request")
 
@@ -90,7 +93,7 @@ async def test_a_mail_is_answered_in_its_thread_byte_for_byte(flow: Pipeline) ->
     files = [f for f in (flow.stack.dir / "mailbox").glob("*.eml") if str(draft["id"]).encode() in f.read_bytes()]
     assert len(files) == 1
     mail = email.message_from_bytes(files[0].read_bytes(), policy=email.policy.default)
-    assert base64.b64decode(str(mail.get_payload())) == draft["content"].encode()
+    assert plain_text(mail) == draft["content"]
     assert (mail["To"], mail["From"]) == ("ann@example.net", "ws-mail@example.com")
     assert (mail["In-Reply-To"], mail["Auto-Submitted"]) == ("<first@example.net>", "auto-replied")
     assert mail["References"].split() == ["<zero@example.net>", "<first@example.net>"]
@@ -319,7 +322,8 @@ async def test_settings_that_make_no_sense_stop_no_draft(flow: Pipeline) -> None
     rows = [row(name, "pat", "!!near hello") for name in odd]
     await flow.produce(rows)
     await flow.idle(60)
-    await audit(flow, floor={"COMPLETED": 2})
+    evidence = await audit(flow, floor={"COMPLETED": len(odd)})
+    assert {each["status"] for each in only(evidence, "ai_draft") if each["workspace_id"] in odd} <= {"sent", "pending"}
 
 
 async def test_ids_of_two_hundred_characters_of_any_kind_are_fine(flow: Pipeline) -> None:
@@ -335,3 +339,23 @@ async def test_ids_of_two_hundred_characters_of_any_kind_are_fine(flow: Pipeline
     await flow.idle()
     assert len(accepted_of(flow, draft)) == 1
     await audit(flow, floor={"accepted": 1})
+
+
+async def test_smoke_finds_a_running_system_well_and_says_what_is_not(flow: Pipeline) -> None:
+    """Every probe of `smoke --full`: a question, pricing, scheduling, a time that is booked, an overseer that fails, no
+    text in logs and telemetry. Twice, since each run leaves the calendar as it was."""
+    logs = [part for worker in flow.workers for part in ("--log", str(worker.log))]
+    command = ("draft-pipeline", "smoke", "--full", "--json", "--stack", str(flow.stack.dir), *logs)
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(
+            *(str(BIN / command[0]), *command[1:]),
+            env={**flow.stack.env, "PATH": str(BIN)},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), 90)
+        checks = {check["name"]: check for check in json.loads(out)["checks"]}
+        assert process.returncode == 0, checks
+        assert checks.keys() >= {"scheduling", "a proposed time", "failing overseer", "telemetry"}
+    assert await flow.db.fetchval("SELECT count(*) FROM availability_slot WHERE workspace_id = 'ws-smoke'") == 0
+    outcomes = await flow.db.fetch("SELECT outcome FROM followup_task WHERE workspace_id = 'ws-smoke'")
+    assert {row["outcome"] for row in outcomes} >= {"clarification"}

@@ -12,7 +12,9 @@ from app.metrics.catalogue import WebMetrics
 from app.metrics.exporter import Exporter
 from app.metrics.passing_on import exposition
 from app.stack.process import free_port
+from db.pool import create_pool
 from schemas.topics import DEAD_LETTER, INBOUND_MESSAGE, TOPICS
+from tests.roles import grant, make_roles
 from tests.story.audit import audit
 from tests.story.collector import Collector, Samples, samples, scraped, total
 from tests.story.harness import Pipeline, pipeline
@@ -31,11 +33,13 @@ class Told:
     port: int
     collector: Collector
     messages: dict[str, Row]
+    roles: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Told]:
-    """One worker that is scraped and traced; messages of every fate went through it, full of planted words."""
+    """One worker, as the database role that is shipped for it, scraped and traced; messages of every fate went through
+    it, full of planted words."""
     port = free_port()
     async with Collector() as collector:
         environment = {
@@ -44,7 +48,10 @@ async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Told]:
             "OTEL_BSP_SCHEDULE_DELAY": "200",
         }
         workspaces = [Workspace("ws-told", settings={"lead_context_bundle_enabled": True})]
-        async with pipeline(tmp_path_factory.mktemp("told"), 1, workspaces, environment) as flow:
+        async with pipeline(tmp_path_factory.mktemp("told"), 0, workspaces, environment) as flow:
+            roles = await make_roles(flow.stack.postgres.url)
+            await grant(flow.stack.postgres.url)
+            await flow.start(1, DATABASE_URL=roles["worker"])
             bodies = {
                 "traced": "!!confident",
                 "near": "!!near",
@@ -58,7 +65,7 @@ async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Told]:
             await produce(flow, messages, headers)
             await flow.produce([b"{no json", row("ws-unknown", "x", f"{PLANTED.decode()} hello")])
             await flow.idle(60)
-            yield Told(flow, port, collector, messages)
+            yield Told(flow, port, collector, messages, roles)
 
 
 async def produce(flow: Pipeline, messages: dict[str, Row], traceparents: dict[str, str]) -> None:
@@ -83,6 +90,16 @@ async def settled(told: Told) -> tuple[Samples, bytes]:
 
     result: tuple[Samples, bytes] = await told.flow.until(complete, 10, "the ingest process tells what it counted")
     return result
+
+
+async def exported(told: Told) -> bytes:
+    """What `web` tells of all, read with the database role that is shipped for it."""
+    metrics, pool = WebMetrics(), await create_pool(told.roles["web"], size=2)
+    exporter = Exporter(told.flow.config, pool, metrics)
+    await exporter.read()
+    await exporter.close()
+    await pool.close()
+    return exposition(metrics.book.registry)
 
 
 async def test_metrics_of_a_worker_agree_with_the_tables(told: Told) -> None:
@@ -124,11 +141,7 @@ async def test_the_ingest_process_is_told_of_by_its_worker(told: Told) -> None:
 
 async def test_what_stands_is_read_once_for_all(told: Told) -> None:
     """The exporter's lag is the broker's, nothing waits, reviews and processes are the tables'; it needs no worker."""
-    metrics = WebMetrics()
-    exporter = Exporter(told.flow.config, told.flow.db, metrics)
-    await exporter.read()
-    await exporter.close()
-    found = samples(exposition(metrics.book.registry))
+    found = samples(await exported(told))
     assert total(found, "draft_pipeline_exporter_up") == 2
     ends = total(found, "kafka_topic_partition_current_offset", topic="draft-evaluated")
     assert ends == len(await told.flow.topic("draft-evaluated"))
@@ -185,11 +198,7 @@ async def test_a_message_without_a_usable_header_gets_a_trace_of_its_own(told: T
 async def test_no_text_is_in_metrics_traces_logs_or_topics(told: Told) -> None:
     """The words planted in every field of every message are in none of them; nor are leads' ids in metrics or spans."""
     _, text = await settled(told)
-    metrics = WebMetrics()
-    exporter = Exporter(told.flow.config, told.flow.db, metrics)
-    await exporter.read()
-    await exporter.close()
-    everything = {"worker": text, "web": exposition(metrics.book.registry), "spans": b"".join(told.collector.bodies)}
+    everything = {"worker": text, "web": await exported(told), "spans": b"".join(told.collector.bodies)}
     for name, content in everything.items():
         assert PLANTED not in content, name
         assert not any(f'"{who}"'.encode() in content for who in told.messages), name

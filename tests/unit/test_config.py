@@ -126,7 +126,9 @@ def test_env_file_must_exist(tmp_path: Path) -> None:
 
 def test_secrets_stay_out_of_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     """Printing the configuration shows no password, key or token."""
-    environ(monkeypatch, **WORKER, SLACK_BOT_TOKEN="xoxb-hunter2", SMTP_URL="smtp://u:hunter2@h", WEB_SECRET="hunter2")
+    environ(
+        monkeypatch, **WORKER, SLACK_BOT_TOKEN="xoxb-hunter2", SMTP_URL="smtp://u:hunter2@h", WEB_SECRET="hunter2" * 4
+    )
     config = load_config(needs=NEEDS["worker"])
     assert "hunter2" not in repr(config) + str(config)
     assert set(config.set_variables()) == {*WORKER, "SLACK_BOT_TOKEN", "SMTP_URL", "WEB_SECRET"}

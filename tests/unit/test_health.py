@@ -135,7 +135,7 @@ def listening() -> tuple[Silence, Client, Clock]:
 async def test_hearts_that_beat_do_not_hide_fetches_that_hang(listening: tuple[Silence, Client, Clock]) -> None:
     """An answer ends the silence of its own kind of request only."""
     silence, client, clock = listening
-    await sent(client, "1", Fetch())
+    _ = await sent(client, "1", Fetch())
     clock.now += 10
     heartbeat = await sent(client, "1", Heartbeat())
     client.answers[1].set_result("beats")
@@ -155,7 +155,7 @@ async def test_a_request_that_failed_was_not_answered(listening: tuple[Silence, 
     client.answers[0].set_exception(ConnectionResetError())
     with pytest.raises(ConnectionResetError):
         await failed
-    await sent(client, "1", Fetch())
+    _ = await sent(client, "1", Fetch())
     clock.now += 1
     assert silence.seconds == 41
 
@@ -165,7 +165,7 @@ async def test_who_left_the_cluster_or_is_not_waited_for_owes_nothing(
 ) -> None:
     """A node that is gone, and a request that was given up, are no silence."""
     silence, client, clock = listening
-    await sent(client, "gone", Fetch())
+    _ = await sent(client, "gone", Fetch())
     given_up = await sent(client, "1", Fetch())
     clock.now += 50
     given_up.cancel()

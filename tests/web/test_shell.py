@@ -144,4 +144,4 @@ async def test_the_api_describes_itself_to_those_who_may_use_it(site: Site) -> N
     async with site.program(Role.ANALYST) as client:
         document = (await client.get("/api/openapi.json")).json()
     assert {f"/api{path}" for path in PATHS if path != "/"} <= set(document["paths"])
-    assert all(path.startswith("/api/") for path in document["paths"])
+    assert all(path.startswith("/api/") for path, methods in document["paths"].items() if "get" in methods)

@@ -1,0 +1,75 @@
+"""A person stops a scheduled send, until it is claimed. The draft then waits for a decision, as any other in review."""
+
+import uuid
+from typing import Final
+
+import asyncpg
+
+from agents.outcomes import add_event, draft_outcome
+from agents.rim import OutboxRow
+from db import sql
+from db.pool import Connection
+from schemas.codes import Action, DecidedBy, DraftStatus, OutcomeStatus
+from schemas.ids import derive
+
+UNDONE: Final = "undone"
+
+
+async def undo(connection: Connection, draft_id: uuid.UUID, *, actor: str, via: str) -> tuple[str, list[OutboxRow]]:
+    """Stop the send of a draft, in the caller's transaction: after its commit, publish the rows.
+
+    The result is `undone`, or a refusal: `refused_draft_erased`, `refused_draft_STATUS`, `refused_not_scheduled` (also
+    when it is being sent at this moment). It is recorded as a `review_action` of `actor` (`via` as there).
+    """
+    unlocked = await sql.draft.draft_by_id.row(connection, draft_id=draft_id)
+    if unlocked is None:
+        return "refused_draft_erased", []
+    await sql.delivery.lock_lead.run(connection, workspace_id=unlocked["workspace_id"], lead_id=unlocked["lead_id"])
+    draft = await sql.draft.lock_draft.one(connection, draft_id=draft_id)
+    result, rows = await _stop(connection, draft)
+    action_id = derive("review-action", "undo", draft_id, draft["outcome_sequence"])
+    await sql.review.add_review_action.run(
+        connection,
+        action_id=action_id,
+        draft_id=draft_id,
+        workspace_id=draft["workspace_id"],
+        actor=actor,
+        via=via,
+        action="undo",
+        content_sha256=draft["content_sha256"],
+        edited_text=None,
+        reject_reason=None,
+        binding={},
+    )
+    await sql.review.finish_review_action.run(connection, action_id=action_id, result=result)
+    return result, rows
+
+
+async def _stop(connection: Connection, draft: asyncpg.Record) -> tuple[str, list[OutboxRow]]:
+    if draft["status"] not in (DraftStatus.SCHEDULED, DraftStatus.PENDING):
+        return f"refused_draft_{draft['status']}", []
+    stopped = await sql.delivery.cancel_scheduled_deliveries.rows(connection, draft_ids=[draft["id"]], reason=UNDONE)
+    if not stopped:
+        return "refused_not_scheduled", []
+    now = await sql.delivery.send_standing.one(connection, draft_id=draft["id"])
+    await sql.draft.set_draft_fate.value(
+        connection, draft_id=draft["id"], status=DraftStatus.PENDING, action=Action.NEEDS_REVIEW, reason=UNDONE
+    )
+    await sql.review.open_review_if_absent.run(
+        connection,
+        review_id=derive("review", draft["id"]),
+        draft_id=draft["id"],
+        workspace_id=draft["workspace_id"],
+        reason=UNDONE,
+        content_sha256=draft["content_sha256"],
+        review_s=now["review_s_max"],
+    )
+    event = draft_outcome(
+        draft,
+        run_id=draft["run_id"] or draft["id"],
+        action=Action.NEEDS_REVIEW,
+        status=OutcomeStatus.AWAITING_REVIEW,
+        reason=UNDONE,
+        decided_by=DecidedBy.REVIEWER,
+    )
+    return UNDONE, await add_event(connection, event, draft["workspace_id"], draft["traceparent"])

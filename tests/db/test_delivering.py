@@ -1,0 +1,461 @@
+"""One delivery at a time: what is measured, refused, looked up, paced, checked again, and left alone."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import pytest
+
+from agents import delivered, delivering, review
+from agents.delivering import deliver
+from agents.outcomes import sha256_of
+from agents.ports import LOOK_UP_FAILED, Capabilities, SendRefused, SendResult, SendUnknown, Sent
+from agents.undoing import undo
+from db import sql
+from db.pool import transaction
+from schemas.limits import LOOK_UP_S_MAX, TEXT_UNCHECKED_S_MAX
+from tests.conftest import Database
+from tests.db.sending import TEXT, WORKSPACE, Sending, approvals, gather, sending, writes_again
+
+ASKABLE = Capabilities(key_window_s=3600.0, can_look_up=True)
+
+
+@pytest.fixture
+async def one(shared: Database) -> AsyncIterator[Sending]:
+    """One draft with an automatic send that is due."""
+    async with sending(shared, 1) as made:
+        yield made
+
+
+@pytest.fixture
+async def asked(shared: Database) -> AsyncIterator[Sending]:
+    """One draft that waits for a person."""
+    async with sending(shared, 1, scheduled=False) as made:
+        yield made
+
+
+async def delivery_of(one: Sending) -> asyncpg.Record:
+    """The newest delivery with its draft's and its review's standing."""
+    row = await one.pool.fetchrow(
+        "SELECT x.*, d.status AS draft_status, d.auto_send_action AS action, d.auto_send_reason AS draft_reason,"
+        " d.hard_blocks, (SELECT q.status || ':' || q.reason FROM review_request q WHERE q.draft_id = d.id) AS review"
+        " FROM delivery x JOIN ai_draft d ON d.id = x.draft_id ORDER BY x.created_at DESC LIMIT 1"
+    )
+    assert row is not None
+    return row
+
+
+async def attempt(one: Sending) -> asyncpg.Record:
+    """Take what is due, now or after a pause, and bring it as far as it goes; its delivery then."""
+    await one.pool.execute("UPDATE delivery SET retry_at = now() WHERE finished_at IS NULL")
+    await one.deliver_rest()
+    return await delivery_of(one)
+
+
+# ---- from the claim to the call
+
+
+async def test_a_claim_that_is_too_old_is_not_used(one: Sending, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the process stood still after its claim the provider is not called: the send is taken again later."""
+    monkeypatch.setattr(delivering, "CLAIM_TO_CALL_S_MAX", 0.05)
+    slow = replace(one.rim, crash_point=lambda name: time.sleep(0.1) if name == "claim.delivery.committed" else None)
+    await deliver(slow, (await one.take())[0])
+    row = await delivery_of(one)
+    assert (row["status"], row["reason"], one.ledger.keys) == ("scheduled", "claim_too_old", [])
+    assert row["retry_at"] is not None
+    row = await attempt(one)
+    assert (row["status"], row["attempts"], len(one.ledger.keys)) == ("sent", 2, 1)
+
+
+async def test_the_time_from_check_to_call_is_recorded(one: Sending) -> None:
+    """Milliseconds between the moment at which everything was checked and the provider call stand in the row."""
+    row = await attempt(one)
+    assert 0 <= row["claim_to_call_ms"] < 1_000
+
+
+# ---- what the provider says
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "draft", "review_is"),
+    [
+        (Sent("p-1"), "sent", "sent", None),
+        (SendRefused("smtp_451", temporary=True), "scheduled", "scheduled", None),
+        (SendRefused("smtp_550", temporary=False), "refused", "pending", "open:smtp_550"),
+        (SendUnknown("smtp_cut"), "unknown", "unknown", "open:smtp_cut"),
+    ],
+    ids=["sent", "later", "refused", "unknown"],
+)
+async def test_what_becomes_of_an_answer(
+    one: Sending, answer: SendResult, status: str, draft: str, review_is: str | None
+) -> None:
+    """Sent is sent; a temporary refusal is tried again; a definite one, and what nobody knows, go to a person."""
+    one.ledger.answer = lambda outgoing: answer
+    row = await attempt(one)
+    assert (row["status"], row["draft_status"], row["review"]) == (status, draft, review_is)
+
+
+async def test_a_provider_that_raises_may_have_sent(one: Sending) -> None:
+    """Whatever an adapter raises, nobody takes the reply for unsent."""
+
+    def broken(outgoing: Any) -> SendResult:
+        raise ValueError
+
+    one.ledger.answer = broken
+    row = await attempt(one)
+    assert (row["status"], row["review"]) == ("unknown", "open:adapter_failed")
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "review_is"),
+    [
+        (Sent("p-1"), "sent", None),
+        (SendRefused("not_found", temporary=True), "scheduled", None),
+        (SendUnknown(LOOK_UP_FAILED), "claimed", None),
+        (None, "unknown", "open:webhook_cut"),
+    ],
+    ids=["it has it", "it has it not", "it does not answer", "it cannot tell"],
+)
+async def test_an_unknown_is_looked_up(
+    one: Sending, found: SendResult | None, status: str, review_is: str | None
+) -> None:
+    """The receiver's word on the key settles it; while it gives none, nothing is sent and it is asked again."""
+    one.ledger.capabilities, one.ledger.found = ASKABLE, found
+    one.ledger.answer = lambda outgoing: SendUnknown("webhook_cut")
+    row = await attempt(one)
+    assert (row["status"], row["review"], len(one.ledger.keys)) == (status, review_is, 1)
+
+
+async def test_a_receiver_that_comes_back_settles_the_unknown(one: Sending) -> None:
+    """Asked again after a pause it says that it has the message: sent, once, and nobody was bothered."""
+    one.ledger.capabilities, one.ledger.found = ASKABLE, SendUnknown(LOOK_UP_FAILED)
+    one.ledger.answer = lambda outgoing: SendUnknown("webhook_cut")
+    waiting = await attempt(one)
+    assert (waiting["status"], waiting["reason"], waiting["lease_until"]) == ("claimed", "webhook_cut", None)
+    assert waiting["retry_at"] is not None
+    one.ledger.found = Sent("p-1")
+    row = await attempt(one)
+    assert (row["status"], row["draft_status"], row["review"], len(one.ledger.keys)) == ("sent", "sent", None, 1)
+
+
+async def test_a_receiver_that_stays_away_leaves_it_to_a_person(one: Sending) -> None:
+    """After LOOK_UP_S_MAX the reason of the doubt is told to a person; the reply is not sent again."""
+    one.ledger.capabilities, one.ledger.found = ASKABLE, SendUnknown(LOOK_UP_FAILED)
+    one.ledger.answer = lambda outgoing: SendUnknown("webhook_cut")
+    await attempt(one)
+    await one.pool.execute(
+        "UPDATE delivery SET claimed_at = now() - make_interval(secs => $1), lease_until = NULL", LOOK_UP_S_MAX
+    )
+    row = await attempt(one)
+    assert (row["status"], row["draft_status"], row["review"]) == ("unknown", "unknown", "open:webhook_cut")
+    assert len(one.ledger.keys) == 1
+
+
+async def test_nobody_is_asked_about_a_refused_reply_to_an_older_message(
+    one: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider refuses for good while the lead writes again: the draft is superseded, no review is opened."""
+    one.ledger.answer = lambda outgoing: SendRefused("http_400", temporary=False)
+
+    async def after_a_newer_message(*arguments: Any) -> None:
+        await writes_again(one)
+        await delivered.settle(*arguments)
+
+    monkeypatch.setattr(delivering, "settle", after_a_newer_message)
+    row = await attempt(one)
+    assert (row["status"], row["draft_status"], row["draft_reason"]) == ("refused", "superseded", "newer_inbound")
+    assert row["review"] is None
+
+
+# ---- what stands against a send
+
+
+class NeverPassed:
+    """Ingest lags, and stays behind."""
+
+    async def passed(self, timeout_s: float) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE kill_switch SET disabled = true WHERE name = 'AUTO_SEND_DISABLED'", "switched_off"),
+        ("UPDATE workspace SET default_mode = 'DRAFT_ONLY'", "mode_changed"),
+    ],
+    ids=["switch", "mode"],
+)
+async def test_what_is_switched_off_does_not_wait_for_ingest(one: Sending, change: str, reason: str) -> None:
+    """Switches and the workspace's mode come before the fence: although ingest lags the person is asked now."""
+    await one.pool.execute(change)
+    await deliver(replace(one.rim, fence=NeverPassed()), (await one.take())[0])
+    row = await delivery_of(one)
+    assert (row["status"], row["review"], one.ledger.keys) == ("cancelled", f"open:{reason}", [])
+
+
+async def test_a_send_behind_the_fence_is_tried_again_until_its_age_limit(one: Sending) -> None:
+    """Nothing is sent while ingest lags; after the workspace's limit a person is asked."""
+    behind = replace(one, rim=replace(one.rim, fence=NeverPassed()))
+    row = await attempt(behind)
+    assert (row["status"], row["reason"]) == ("scheduled", "fence_behind")
+    await one.pool.execute("UPDATE delivery SET created_at = now() - interval '2 days',"
+                           " scheduled_for = now() - interval '2 days'")  # fmt: skip
+    row = await attempt(behind)
+    assert (row["status"], row["draft_status"], row["review"]) == ("refused", "pending", "open:fence_behind")
+    assert one.ledger.keys == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("INSERT INTO restore_quarantine (until, actor, reason) VALUES (now(), 'a', 'r')", "quarantined"),
+        ('UPDATE ai_draft SET hard_blocks = \'[{"rule": "x"}]\'', "hard_blocked"),
+        ("UPDATE ai_draft SET content_sha256 = repeat('0', 64)", "text_changed"),
+        ("UPDATE ai_draft SET auto_send_confidence = 0.89", "policy_now_stricter"),
+        ("UPDATE workspace_settings SET auto_replies_per_hour_max = 0", "too_many_replies"),
+    ],
+    ids=["quarantine", "block", "text", "policy", "limit"],
+)
+async def test_a_doubt_at_the_send_asks_a_person(one: Sending, change: str, reason: str) -> None:
+    """What holds at the moment of the claim counts, and may only turn a send into a review."""
+    await one.pool.execute(change)
+    row = await attempt(one)
+    assert (row["status"], row["review"], row["action"]) == ("cancelled", f"open:{reason}", "needs_review")
+    assert one.ledger.keys == []
+
+
+async def test_replies_that_may_have_been_sent_count_for_the_limit(one: Sending) -> None:
+    """Three automatic replies in an hour of which nobody knows whether they arrived: the fourth is a person's."""
+    await one.pool.execute(
+        "INSERT INTO delivery (id, draft_id, workspace_id, lead_id, trigger_message_id, channel, automatic, content,"
+        " content_sha256, status, claimed_at, finished_at, confirmed_by)"
+        " SELECT gen_random_uuid(), draft_id, workspace_id, lead_id, 'older-' || n, channel, true, content,"
+        " content_sha256, 'unknown', now() - interval '10 minutes', now(), 'x' FROM delivery, generate_series(1, 3) n"
+    )
+    await attempt(one)
+    row = await one.pool.fetchrow("SELECT status, reason FROM delivery WHERE trigger_message_id = 'm-0'")
+    assert row is not None
+    assert (row["status"], row["reason"], one.ledger.keys) == ("cancelled", "too_many_replies", [])
+
+
+async def test_a_text_that_waited_is_checked_again(one: Sending) -> None:
+    """A phrase the workspace has forbidden since blocks a scheduled send; the person sees the place in the text."""
+    await one.pool.execute("UPDATE workspace_settings SET forbidden_phrases = '{look into it}'")
+    await one.pool.execute(
+        "UPDATE delivery SET created_at = now() - make_interval(secs => $1)", TEXT_UNCHECKED_S_MAX + 1
+    )
+    row = await attempt(one)
+    assert (row["status"], row["review"], one.ledger.keys) == ("cancelled", "open:hard_blocked", [])
+    block = row["hard_blocks"][0]
+    assert (block["rule"], TEXT[block["start"] : block["end"]]) == ("forbidden_phrase", "look into it")
+
+
+async def test_a_text_whose_context_is_gone_is_not_sent_by_itself(one: Sending) -> None:
+    """What a text was judged against was deleted meanwhile: a person decides."""
+    await one.pool.execute("DELETE FROM draft_run_context")
+    await one.pool.execute(
+        "UPDATE delivery SET created_at = now() - make_interval(secs => $1)", TEXT_UNCHECKED_S_MAX + 1
+    )
+    row = await attempt(one)
+    assert (row["status"], row["review"]) == ("cancelled", "open:context_gone")
+
+
+# ---- pace
+
+
+async def test_a_workspace_keeps_its_pace_over_all_workers(shared: Database) -> None:
+    """With 20 sends a second allowed no second holds more, however many workers send at once."""
+    async with sending(shared, 30) as many:
+        await many.pool.execute("UPDATE workspace_settings SET sends_per_s_max = 20")
+        due, workers = await many.take(), [many.rim, replace(many.rim, process_id="other")]
+        await gather([lambda n=n, row=row: deliver(workers[n % 2], row) for n, row in enumerate(due)])  # type: ignore[misc]
+        while len(many.ledger.moments) < 30:
+            await attempt(many)
+        moments = sorted(many.ledger.moments)
+        held = [sum(start <= each < start + 1.0 for each in moments) for start in moments]
+        assert max(held) <= 21
+        assert set(many.ledger.taken.values()) == {1}
+
+
+async def test_a_worker_takes_no_more_of_a_workspace_than_its_pace_lets_go(shared: Database) -> None:
+    """Of many due sends of a workspace with two a second, two are taken; without a pace as many as there is room."""
+    async with sending(shared, 10) as many:
+        take = {"owner": "w", "lease_s": 0.0, "limit": 8, "workspace_limit": 24}
+        assert len(await sql.delivery.take_due_deliveries.rows(many.pool, **take)) == 8
+        await many.pool.execute("UPDATE workspace_settings SET sends_per_s_max = 1.5")
+        assert len(await sql.delivery.take_due_deliveries.rows(many.pool, **take)) == 2
+
+
+async def test_a_workspace_without_a_pace_leaves_no_trace_of_one(one: Sending) -> None:
+    """The pace costs those nothing who have none."""
+    await attempt(one)
+    assert await one.column("SELECT count(*) FROM send_pace") == [0]
+
+
+# ---- what a person settled
+
+
+async def decide(asked: Sending, action: str, **columns: Any) -> str:
+    """A person's action on the one draft, carried out; its result."""
+    command = (await approvals(asked, "ann"))[0]
+    sets = ", ".join(f"{name} = ${number}" for number, name in enumerate(columns, 3))
+    # The action is append-only for everybody else; a test writes what the web would have.
+    async with transaction(asked.pool) as connection:
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(
+            f"UPDATE review_action SET action = $2{', ' + sets if sets else ''} WHERE id = $1",
+            command.review_action_id, action, *columns.values(),
+        )  # fmt: skip
+    await review.handle(command, asked.rim)
+    result: str = await asked.pool.fetchval("SELECT result FROM review_action WHERE id = $1", command.review_action_id)
+    return result
+
+
+async def test_an_edited_reply_is_the_reviewers(asked: Sending) -> None:
+    """Edited by a person: their text goes out, as `reviewer`, with who and by what way."""
+    assert await decide(asked, "edit", edited_text="Thank you!") == "edited"
+    await asked.deliver_rest()
+    row = await asked.pool.fetchrow("SELECT * FROM message WHERE direction = 'outbound'")
+    assert row is not None
+    assert (row["body"], row["sent_by"], row["source"]) == ("Thank you!", "reviewer", "draft-pipeline")
+    assert (row["approved_by"], row["approved_via"], row["draft_id"]) == ("ann", "web", asked.ids[0])
+
+
+async def test_an_unknown_send_is_made_again_only_when_a_person_confirms(asked: Sending) -> None:
+    """The confirmed one is a delivery of its own, with `confirmed_by` and another key; the text stays its writer's."""
+    asked.ledger.answer = lambda outgoing: SendUnknown("smtp_cut")
+    assert await decide(asked, "edit", edited_text="Thank you!") == "edited"
+    await asked.deliver_rest()
+    assert (await delivery_of(asked))["draft_status"] == "unknown"
+    asked.ledger.answer = lambda outgoing: Sent("p-2")
+    assert await decide(asked, "approve", content_sha256=sha256_of("Thank you!")) == "refused_draft_unknown"
+    assert await decide(asked, "confirm_resend", content_sha256=sha256_of("Thank you!")) == "confirmed_resend"
+    row = await attempt(asked)
+    assert (row["status"], row["confirmed_by"], row["draft_status"]) == ("sent", "ann", "sent")
+    assert len(set(asked.ledger.keys)) == len(asked.ledger.keys) == 2
+    assert await asked.column("SELECT sent_by FROM message WHERE direction = 'outbound'") == ["reviewer"]
+    assert await decide(asked, "confirm_resend") == "refused_draft_sent"
+
+
+async def test_a_second_send_is_refused_when_the_lead_wrote_again(asked: Sending) -> None:
+    """Nobody passes a newer message, not even for a reply that may be lost."""
+    asked.ledger.answer = lambda outgoing: SendUnknown("smtp_cut")
+    assert await decide(asked, "approve") == "approved"
+    await asked.deliver_rest()
+    await writes_again(asked)
+    assert await decide(asked, "confirm_resend") == "refused_newer_inbound"
+    assert len(asked.ledger.keys) == 1
+
+
+async def test_nothing_that_is_not_scheduled_can_be_undone(asked: Sending) -> None:
+    """An open review, a sent reply, a draft nobody knows: refused, and said why."""
+
+    async def stop(draft: uuid.UUID) -> str:
+        async with transaction(asked.pool) as connection:
+            return (await undo(connection, draft, actor="ann", via="web"))[0]
+
+    assert await stop(asked.ids[0]) == "refused_not_scheduled"
+    assert await stop(uuid.uuid4()) == "refused_draft_erased"
+    assert await decide(asked, "approve") == "approved"
+    await asked.deliver_rest()
+    assert await stop(asked.ids[0]) == "refused_draft_sent"
+    actions = await asked.column("SELECT result FROM review_action WHERE action = 'undo' ORDER BY created_at")
+    assert actions == ["refused_not_scheduled", "refused_draft_sent"]
+
+
+async def test_what_was_undone_can_be_approved_again(asked: Sending) -> None:
+    """An approval is stopped before it is sent; the draft is open again, and a new approval sends it once."""
+    assert await decide(asked, "approve") == "approved"
+    async with transaction(asked.pool) as connection:
+        result, rows = await undo(connection, asked.ids[0], actor="bob", via="web")
+    assert (result, [row.topic for row in rows]) == ("undone", ["draft-outcome"])
+    assert (await delivery_of(asked))["review"] == "open:undone"
+    assert await decide(asked, "approve") == "approved"
+    await asked.deliver_rest()
+    assert list(asked.ledger.taken.values()) == [1]
+
+
+@pytest.mark.parametrize("status", ["sent", "scheduled", "rejected", "unknown"])
+async def test_a_run_tried_again_leaves_alone_what_was_settled(asked: Sending, status: str) -> None:
+    """A person settled the draft while its run was tried again: text, status and action stay, no event says otherwise."""
+    draft = asked.ids[0]
+    await asked.pool.execute("UPDATE ai_draft SET status = $1, auto_send_action = 'send_immediate'", status)
+    before = await asked.pool.fetchrow("SELECT * FROM ai_draft")
+    event = {"event_id": uuid.uuid4(), "key": b"k", "value": b"{}", "headers": {}, "taken_s": 1.0}
+    for phase, write in settling_writes(event).items():
+        run = uuid.uuid4()
+        await asked.pool.execute(
+            "INSERT INTO draft_pipeline_run (id, workspace_id, lead_id, trigger_message_id, draft_id, channel, attempt,"
+            " phase, policy_revision, lease_owner, lease_until) VALUES ($1, $2, 'l-0', 'm-0', $3, 'chat',"
+            " (SELECT max(attempt) + 1 FROM draft_pipeline_run), $4, 1, 'w', now())",
+            run, WORKSPACE, draft, phase.partition(" ")[0],
+        )  # fmt: skip
+        query, arguments = write
+        await query.row(asked.pool, run_id=run, epoch=1, **(arguments | {"event_id": uuid.uuid4()}))
+        assert await asked.pool.fetchrow("SELECT * FROM ai_draft") == before, phase
+    assert await asked.column("SELECT count(*) FROM delivery") == [0]
+    assert await asked.column("SELECT count(*) FROM outbox WHERE topic = 'draft-outcome'") == [0]
+
+
+def settling_writes(event: dict[str, Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """The statements by which a run settles its draft, by the phase they come in."""
+    evaluation = {"content": "other", "content_sha256": sha256_of("other"), "language": "en", "hard_blocks": [],
+                  "confidence": 0.1, "reason": None}  # fmt: skip
+    revision = {"content": "other", "content_sha256": sha256_of("other"), "hard_blocks": [], "confidence": 0.1,
+                "revision_confidence": 0.1, "applied": True, "iterations": 1, "outcome": "applied",
+                "chosen_iteration": 1}  # fmt: skip
+    decision = {"reason": "confident", "artifact_id": uuid.uuid4(), "iteration": 0, "input_sha256": "a" * 64,
+                "payload": {}, "text": "other", "action": "needs_review", "draft_status": "pending", "outcomes": 1,
+                "delivery_id": uuid.uuid4(), "delayed": False, "scheduled_for": None, "review_id": uuid.uuid4(),
+                "review_s": 60.0}  # fmt: skip
+    end = {"run_status": "ABORTED", "reason": "superseded", "action": "none", "draft_status": "superseded",
+           "content": None, "content_sha256": None, "review_id": uuid.uuid4(), "review_s": 60.0}  # fmt: skip
+    return {
+        "draft": (sql.draft.record_evaluation_if_leased, event | evaluation),
+        "revise": (sql.draft.settle_revision_if_leased, event | revision),
+        "dispatch": (sql.draft.record_decision_if_leased, event | decision),
+        "dispatch end": (sql.draft.end_run_if_leased, event | end),
+    }
+
+
+# ---- words for what became of a draft
+
+
+@pytest.mark.parametrize(
+    ("mode", "sent_by", "revised", "fate"),
+    [
+        ("AI_AUTO_SEND", "ai", False, (True, False, False)),
+        ("AI_AUTO_SEND", "ai", True, (True, False, True)),
+        ("AI_AUTO_SEND", "reviewer", True, (False, False, False)),
+        ("DRAFT_ONLY", "ai", False, (False, False, False)),
+        ("AI_AUTO_SEND", None, True, (False, True, False)),
+        ("DRAFT_ONLY", None, False, (False, False, False)),
+    ],
+)
+async def test_filters_have_one_definition(
+    asked: Sending, mode: str, sent_by: str | None, revised: bool, fate: tuple[bool, bool, bool]
+) -> None:
+    """`ai_sent`, `ai_review`, `revised_then_sent` of a draft that was sent by somebody, or waits for a person."""
+    await asked.pool.execute("UPDATE ai_draft SET mode = $1, auto_send_revision_applied = $2", mode, revised)
+    if sent_by is not None:
+        await asked.pool.execute("UPDATE ai_draft SET status = 'sent', auto_send_action = 'send_immediate'")
+        await asked.pool.execute(
+            "INSERT INTO message (id, workspace_id, lead_id, channel, message_id, direction, sent_by, source, draft_id,"
+            " mode, body, disposition, received_at) VALUES (gen_random_uuid(), $1, 'l-0', 'chat', 'out', 'outbound',"
+            " $2, 'draft-pipeline', $3, $4, '', 'outbound', now())", WORKSPACE, sent_by, asked.ids[0], mode,
+        )  # fmt: skip
+    row = await asked.pool.fetchrow("SELECT ai_sent, ai_review, revised_then_sent FROM draft_fate")
+    assert row is not None
+    assert tuple(row) == fate
+    counts = await sql.ops.fate_counts.one(asked.pool, workspace_id=WORKSPACE, since=None)
+    assert tuple(counts) == tuple(map(int, fate))
+    found = [
+        bool(await sql.ops.runs_recent.rows(asked.pool, workspace_id=None, status=None, limit=5, fate=name))
+        for name in ("ai_sent", "ai_review", "revised_then_sent")
+    ]
+    assert tuple(found) == fate
