@@ -18,6 +18,7 @@ booking = Queries("booking")
 slot = Queries("slot")
 knowledge = Queries("knowledge")
 metrics = Queries("metrics")
+queue = Queries("queue")
 housekeeping = Queries("housekeeping")
 history = Queries("history")
 analytics = Queries("analytics")
@@ -46,6 +47,7 @@ __all__ = [
     "overview",
     "quality",
     "quarantine",
+    "queue",
     "review",
     "run",
     "run_list",

@@ -42,7 +42,7 @@ PERSONAL = {
     "draft_pipeline_artifact": "payload text",
     "ai_draft": "lead_id trigger_message_id thread_id recipient content original_content hard_blocks",
     "delivery": "lead_id trigger_message_id thread_id recipient content provider_message_id",
-    "review_action": "edited_text reject_reason",
+    "review_action": "edited_text reject_reason passed response_url",
     "meeting_overseer_decision": "reason",
     "booking": "lead_id external_id",
     "followup_task": "lead_id reason",
