@@ -118,6 +118,11 @@ def heading(anchor: str) -> str:
     return anchor.replace("-", " ").capitalize()
 
 
+def sentence(text: str) -> str:
+    """The text with a capital first letter; the others stay as they are."""
+    return text[:1].upper() + text[1:]
+
+
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "count": count,
     "decimal": decimal,
@@ -133,4 +138,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "state": state,
     "spaced": spaced,
     "heading": heading,
+    "sentence": sentence,
 }
