@@ -240,13 +240,17 @@ def _legend(names: Sequence[str]) -> Markup:
 
 
 def _svg(
-    title: str, parts: Iterable[Markup], legend: Markup | None = None, size: tuple[int, int] = (WIDTH, HEIGHT)
+    title: str,
+    parts: Iterable[Markup],
+    legend: Markup | None = None,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    kind: str = "chart",
 ) -> Markup:
     width, height = size
     top = -18 if legend else 0
     return Markup(
-        '<svg class="chart" viewBox="0 {0} {1} {2}" role="img" aria-label="{3}"><title>{3}</title>{4}{5}</svg>'
-    ).format(top, width, height - top, escape(title), legend or Markup(""), Markup("").join(parts))
+        '<svg class="{6}" viewBox="0 {0} {1} {2}" role="img" aria-label="{3}"><title>{3}</title>{4}{5}</svg>'
+    ).format(top, width, height - top, escape(title), legend or Markup(""), Markup("").join(parts), kind)
 
 
 @dataclass(frozen=True)
@@ -293,4 +297,4 @@ def unit_square(points: Sequence[Point], *, title: str, x_name: str, y_name: str
     ]
     parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="end">{} →</text>').format(x(1), y(0) - 6, x_name))
     parts.append(Markup('<text x="{:.1f}" y="{}">↑ {}</text>').format(x(0) + 6, y(1) + 4, y_name))
-    return _svg(title, parts, size=(2 * HEIGHT + _RIGHT, 2 * HEIGHT))
+    return _svg(title, parts, size=(2 * HEIGHT + _RIGHT, 2 * HEIGHT), kind="chart square")
