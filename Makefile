@@ -6,7 +6,7 @@ LOG := .venv/setup.log
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check bench chaos
+.PHONY: help setup demo test browser check bench chaos
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,9 +22,12 @@ test: $(STAMP) ## all tests, against a real broker and a real Postgres
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone and not browser"
 	@$(BIN)/python -m pytest -m alone
 endif
+
+browser: $(STAMP) ## the pages in a real Chromium (Debian: apt-get install chromium)
+	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 check: $(STAMP) ## lint, format, types, layers
 	$(BIN)/ruff check .

@@ -30,6 +30,14 @@ def binding_of(standing: asyncpg.Record, blocks: Iterable[HardBlock] | None) -> 
     )
 
 
+def binding_in(action: asyncpg.Record) -> Binding | None:
+    """What a recorded action was bound to; None when it was bound to nothing that can be compared."""
+    try:
+        return Binding.of(action["binding"] or {})
+    except TypeError:
+        return None
+
+
 def with_edit(binding: Binding, text: str, blocks: Iterable[HardBlock]) -> Binding:
     """The same, with the claims of a person's own text shown to them."""
     return replace(binding, claims_sha256=shown_claims(blocks), edited_sha256=sha256_of(text))

@@ -74,8 +74,12 @@ def wished_slot(state: RunState) -> Wish:
         return Wish(None, "not_free")
     texts = list(_texts(snapshot))
     zone = _known_zone(snapshot, extract.timezone, slot.starts_at, [text for _, text in texts])
-    named = min((_names(text, turn, slot.starts_at, zone, snapshot) for turn, text in texts), key=_rank)
-    return Wish(slot) if named is _Named.YES else Wish(None, _NOT_NAMED[named])
+    best = _Named.NO
+    for turn, text in texts:
+        best = min(best, _names(text, turn, slot.starts_at, zone, snapshot), key=_rank)
+        if best is _Named.YES:
+            return Wish(slot)
+    return Wish(None, _NOT_NAMED[best])
 
 
 def _rank(named: _Named) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from agents.approval import blocks_of, changed, forbidding
+from agents.approval import binding_in, blocks_of, changed, forbidding
 from agents.draft import blocks_as_rows
 from agents.edit_distance import edit_distance
 from agents.fates import DONE, Dropped, Fate
@@ -14,13 +14,13 @@ from agents.hard_blocks import HardBlock
 from agents.holding import person_obstacle
 from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
-from agents.rim import OutboxRow, Rim
+from agents.rim import OutboxRow, Rim, Writer
+from agents.undoing import undo
 from db import sql
 from db.pool import Connection, transaction
 from schemas.codes import Action, DecidedBy, DeliveryStatus, DraftStatus, OutcomeStatus, ReviewAction
 from schemas.events import ReviewCommand
 from schemas.ids import delivery_id
-from schemas.review import Binding
 
 _DECIDABLE: Final = (DraftStatus.PENDING, DraftStatus.SCHEDULED)
 
@@ -65,6 +65,9 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> Carried:
         return Carried("draft_erased")
     await sql.delivery.lock_lead.run(connection, workspace_id=unlocked["workspace_id"], lead_id=unlocked["lead_id"])
     draft = await sql.draft.lock_draft.one(connection, draft_id=action["draft_id"])
+    if action["action"] == ReviewAction.UNDO:
+        result, rows = await undo(connection, draft)
+        return Carried(result, rows)
     sending = await sql.review.lock_send_under_way.row(connection, draft_id=draft["id"])
     obstacle = _undecidable(action, draft, sending)
     if obstacle is not None:
@@ -72,7 +75,9 @@ async def _carry_out(connection: Connection, action: asyncpg.Record) -> Carried:
     if action["action"] == ReviewAction.REJECT:
         return await _reject(connection, action, draft)
     now = await sql.delivery.send_standing.one(connection, draft_id=draft["id"])
-    binding = Binding.of(action["binding"])
+    binding = binding_in(action)
+    if binding is None:
+        return Carried("refused_not_bound")
     obstacle = changed(binding, action["created_at"], draft, now)
     if obstacle is not None:
         return Carried(f"refused_{obstacle}")
@@ -200,7 +205,7 @@ async def _decided(
     return await add_event(connection, event, draft["workspace_id"], draft["traceparent"])
 
 
-async def expire_reviews(rim: Rim, limit: int) -> int:
+async def expire_reviews(rim: Writer, limit: int) -> int:
     """Requests nobody answered in time: the draft is expired and stays in the queue as such; returns how many."""
     async with transaction(rim.pool) as connection:
         rows: list[OutboxRow] = []

@@ -68,6 +68,15 @@ class Publisher(Protocol):
         ...
 
 
+class Writer(Protocol):
+    """As much of a rim as writing and publishing needs: `web` has it, too."""
+
+    @property
+    def pool(self) -> Pool: ...
+    @property
+    def publisher(self) -> Publisher: ...
+
+
 class Fence(Protocol):
     async def passed(self, timeout_s: float) -> bool:
         """Whether ingest has everything that was committed to `inbound-message` before this call."""

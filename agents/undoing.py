@@ -1,6 +1,5 @@
 """A person stops a scheduled send, until it is claimed. The draft then waits for a decision, as any other in review."""
 
-import uuid
 from typing import Final
 
 import asyncpg
@@ -12,40 +11,15 @@ from db.pool import Connection
 from schemas.codes import Action, DecidedBy, DraftStatus, OutcomeStatus
 from schemas.ids import derive
 
+UNDO: Final = "undo"
 UNDONE: Final = "undone"
 
 
-async def undo(connection: Connection, draft_id: uuid.UUID, *, actor: str, via: str) -> tuple[str, list[OutboxRow]]:
-    """Stop the send of a draft, in the caller's transaction: after its commit, publish the rows.
+async def undo(connection: Connection, draft: asyncpg.Record) -> tuple[str, list[OutboxRow]]:
+    """Stop the send of a draft whose lead and row the caller has locked. Returns the result and the events.
 
-    The result is `undone`, or a refusal: `refused_draft_erased`, `refused_draft_STATUS`, `refused_not_scheduled` (also
-    when it is being sent at this moment). It is recorded as a `review_action` of `actor` (`via` as there).
+    The result is `undone`, or a refusal: `refused_draft_STATUS`; `refused_not_scheduled`, also while it is being sent.
     """
-    unlocked = await sql.draft.draft_by_id.row(connection, draft_id=draft_id)
-    if unlocked is None:
-        return "refused_draft_erased", []
-    await sql.delivery.lock_lead.run(connection, workspace_id=unlocked["workspace_id"], lead_id=unlocked["lead_id"])
-    draft = await sql.draft.lock_draft.one(connection, draft_id=draft_id)
-    result, rows = await _stop(connection, draft)
-    action_id = derive("review-action", "undo", draft_id, draft["outcome_sequence"])
-    await sql.review.add_review_action.run(
-        connection,
-        action_id=action_id,
-        draft_id=draft_id,
-        workspace_id=draft["workspace_id"],
-        actor=actor,
-        via=via,
-        action="undo",
-        content_sha256=draft["content_sha256"],
-        edited_text=None,
-        reject_reason=None,
-        binding={},
-    )
-    await sql.review.finish_review_action.run(connection, action_id=action_id, result=result)
-    return result, rows
-
-
-async def _stop(connection: Connection, draft: asyncpg.Record) -> tuple[str, list[OutboxRow]]:
     if draft["status"] not in (DraftStatus.SCHEDULED, DraftStatus.PENDING):
         return f"refused_draft_{draft['status']}", []
     stopped = await sql.delivery.cancel_scheduled_deliveries.rows(connection, draft_ids=[draft["id"]], reason=UNDONE)

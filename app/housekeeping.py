@@ -20,7 +20,7 @@ from schemas.limits import HEARTBEAT_S, SWEEP_S
 log = structlog.get_logger()
 
 _LOST_AFTER_S: Final = 30.0
-_SWEEP_ROWS_MAX: Final = 200
+SWEEP_ROWS_MAX: Final = 200
 _CONVERSATION: Final = ("workspace_id", "lead_id", "channel", "thread_id")
 
 
@@ -57,8 +57,8 @@ async def sweep_forever(rim: Rim) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         try:
-            await rewrite_lost_requests(rim)
-            await expire_reviews(rim, _SWEEP_ROWS_MAX)
+            await rewrite_lost_requests(rim.pool)
+            await expire_reviews(rim, SWEEP_ROWS_MAX)
             await settle_stale_reservations(rim)
         except (*TRANSIENT, asyncpg.PostgresError) as error:
             log.warning("sweep_failed", error_class=type(error).__name__)
@@ -66,17 +66,17 @@ async def sweep_forever(rim: Rim) -> None:
 
 async def settle_stale_reservations(rim: Rim) -> int:
     """Money that a run which ended still holds is settled; returns for how many runs. A worker died in between."""
-    rows = await sql.model_call.runs_with_stale_reservations.rows(rim.pool, limit=_SWEEP_ROWS_MAX)
+    rows = await sql.model_call.runs_with_stale_reservations.rows(rim.pool, limit=SWEEP_ROWS_MAX)
     for row in rows:
         await sql.model_call.settle_reservations.run(rim.pool, run_id=row["run_id"], stage=None, iteration=0)
     return len(rows)
 
 
-async def rewrite_lost_requests(rim: Rim) -> int:
+async def rewrite_lost_requests(pool: Pool) -> int:
     """A message that waits although no request exists for it gets one; returns how many did."""
-    rows = await sql.outbox.requests_lost.rows(rim.pool, age_s=_LOST_AFTER_S, limit=_SWEEP_ROWS_MAX)
+    rows = await sql.outbox.requests_lost.rows(pool, age_s=_LOST_AFTER_S, limit=SWEEP_ROWS_MAX)
     requests = [
         Request(tuple(row[name] for name in _CONVERSATION), row["message_id"], row["traceparent"]) for row in rows
     ]
-    await write_requests(rim.pool, requests)
+    await write_requests(pool, requests)
     return len(rows)

@@ -102,9 +102,15 @@ class Relay:
 
     async def _sweep(self) -> None:
         while True:
-            while await self._send_taken(sql.outbox.take_unpublished, {"bytes": RELAY_BYTES_MAX}):
-                pass
+            await self.sweep()
             await asyncio.sleep(SWEEP_S)
+
+    async def sweep(self) -> int:
+        """Publish what a crash left, until nothing is or the broker takes no more; returns how many."""
+        swept = 0
+        while sent := await self._send_taken(sql.outbox.take_unpublished, {"bytes": RELAY_BYTES_MAX}):
+            swept += sent
+        return swept
 
     async def _send_taken(self, query: sql.Query, bounds: dict[str, int]) -> int:
         try:

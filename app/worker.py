@@ -164,6 +164,7 @@ class Worker:
             "deliveries": self.deliveries.in_flight,
             "breakers": {model: state.value for model, state in self.model.breaker.states().items()},
             "paused": [name for name, each in self.pools.items() if each.paused],
+            "rebalances": sum(engine.rebalances for engine in self.engines.values()),
             "variables": list(self.config.set_variables()),
         }
 

@@ -223,6 +223,8 @@ CREATE TABLE draft_pipeline_run (
 CREATE INDEX draft_pipeline_run_draft ON draft_pipeline_run (draft_id);
 CREATE INDEX draft_pipeline_run_recent ON draft_pipeline_run (workspace_id, created_at DESC);
 CREATE INDEX draft_pipeline_run_running ON draft_pipeline_run (workspace_id, lead_id) WHERE status = 'RUNNING';
+CREATE INDEX draft_pipeline_run_newest ON draft_pipeline_run (created_at, id);
+CREATE INDEX draft_pipeline_run_unsettled ON draft_pipeline_run (created_at, id) WHERE status IN ('RUNNING', 'FAILED');
 
 CREATE FUNCTION draft_pipeline_run_moves_forward() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -886,6 +888,31 @@ COMMENT ON COLUMN analytics.revisions.settled_at IS 'When its result was written
 COMMENT ON COLUMN analytics.revisions.latency_ms IS 'From the judgement of the first text to the result, waiting included | ms | 0 and up';
 COMMENT ON COLUMN analytics.revisions.revised_then_sent IS 'The revised text was sent';
 
+CREATE VIEW analytics.reviews AS
+SELECT q.draft_id, (q.created_at AT TIME ZONE 'UTC')::date AS day, q.workspace_id, d.campaign_id, d.channel, q.reason,
+       q.status, a.result, q.created_at AS asked_at, a.created_at AS decided_at,
+       extract(epoch FROM a.created_at - q.created_at)::float8 AS decision_s, d.auto_send_confidence AS confidence,
+       d.auto_send_threshold AS threshold
+FROM public.review_request q JOIN public.ai_draft d ON d.id = q.draft_id AND NOT d.backfilled
+LEFT JOIN LATERAL (
+    SELECT a.result, a.created_at FROM public.review_action a
+    WHERE a.draft_id = q.draft_id AND a.result IN ('approved', 'edited', 'rejected', 'confirmed_resend')
+    ORDER BY a.done_at DESC LIMIT 1) a ON true;
+COMMENT ON VIEW analytics.reviews IS 'One row per draft that was put to a person, with what they made of it.';
+COMMENT ON COLUMN analytics.reviews.draft_id IS 'The draft';
+COMMENT ON COLUMN analytics.reviews.day IS 'Day of the question | UTC';
+COMMENT ON COLUMN analytics.reviews.workspace_id IS 'The tenant';
+COMMENT ON COLUMN analytics.reviews.campaign_id IS 'The campaign, null without one';
+COMMENT ON COLUMN analytics.reviews.channel IS 'Where the message came from | | email, sms, linkedin, chat';
+COMMENT ON COLUMN analytics.reviews.reason IS 'Code of why a person was asked';
+COMMENT ON COLUMN analytics.reviews.status IS 'What the question is now | | open, decided, expired, superseded';
+COMMENT ON COLUMN analytics.reviews.result IS 'What the person decided, null when nobody did | | approved, edited, rejected, confirmed_resend';
+COMMENT ON COLUMN analytics.reviews.asked_at IS 'When the question was put | UTC';
+COMMENT ON COLUMN analytics.reviews.decided_at IS 'When it was decided, null when it was not | UTC';
+COMMENT ON COLUMN analytics.reviews.decision_s IS 'From the question to the decision | s | 0 and up';
+COMMENT ON COLUMN analytics.reviews.confidence IS 'Confidence that drove the decision to ask, null without a usable answer | | 0 to 1';
+COMMENT ON COLUMN analytics.reviews.threshold IS 'Confidence that the policy asked for | | 0 to 1';
+
 -- ---- per day: what was decided
 
 CREATE VIEW analytics.decisions AS
@@ -1043,21 +1070,15 @@ COMMENT ON COLUMN analytics.confidence_distribution.drafts IS 'Drafts in the ste
 -- ---- per day: people, meetings, context
 
 CREATE VIEW analytics.review_outcomes AS
-SELECT (q.created_at AT TIME ZONE 'UTC')::date AS day, q.workspace_id, d.channel, count(*) AS asked,
-       count(*) FILTER (WHERE q.status = 'open') AS open,
-       count(*) FILTER (WHERE a.result IN ('approved', 'confirmed_resend')) AS approved,
-       count(*) FILTER (WHERE a.result = 'edited') AS edited,
-       count(*) FILTER (WHERE a.result = 'rejected') AS rejected,
-       count(*) FILTER (WHERE q.status = 'expired') AS expired,
-       count(*) FILTER (WHERE q.status = 'superseded') AS superseded,
-       percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM a.created_at - q.created_at)::float8)
-           FILTER (WHERE a.result IS NOT NULL) AS p50_s
-FROM public.review_request q JOIN public.ai_draft d ON d.id = q.draft_id AND NOT d.backfilled
-LEFT JOIN LATERAL (
-    SELECT a.result, a.created_at FROM public.review_action a
-    WHERE a.draft_id = q.draft_id AND a.result IN ('approved', 'edited', 'rejected', 'confirmed_resend')
-    ORDER BY a.done_at DESC LIMIT 1) a ON true
-GROUP BY 1, q.workspace_id, d.channel;
+SELECT day, workspace_id, channel, count(*) AS asked,
+       count(*) FILTER (WHERE status = 'open') AS open,
+       count(*) FILTER (WHERE result IN ('approved', 'confirmed_resend')) AS approved,
+       count(*) FILTER (WHERE result = 'edited') AS edited,
+       count(*) FILTER (WHERE result = 'rejected') AS rejected,
+       count(*) FILTER (WHERE status = 'expired') AS expired,
+       count(*) FILTER (WHERE status = 'superseded') AS superseded,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY decision_s) FILTER (WHERE result IS NOT NULL) AS p50_s
+FROM analytics.reviews GROUP BY day, workspace_id, channel;
 COMMENT ON VIEW analytics.review_outcomes IS 'What people made of what they were asked. A decision and a later supersession of the same draft count both.';
 COMMENT ON COLUMN analytics.review_outcomes.day IS 'Day of the question | UTC';
 COMMENT ON COLUMN analytics.review_outcomes.workspace_id IS 'The tenant';
@@ -1072,19 +1093,12 @@ COMMENT ON COLUMN analytics.review_outcomes.superseded IS 'Of these, overtaken b
 COMMENT ON COLUMN analytics.review_outcomes.p50_s IS 'Half of the decisions came faster after the question | s | 0 and up';
 
 CREATE VIEW analytics.reliability AS
-SELECT (a.created_at AT TIME ZONE 'UTC')::date AS day, d.workspace_id,
-       least(floor(d.auto_send_confidence * 10)::integer, 9) AS bucket, count(*) AS reviewed,
-       count(*) FILTER (WHERE a.result = 'approved') AS approved,
-       sum(d.auto_send_confidence) AS confidence_sum,
-       avg(d.auto_send_confidence) AS mean_confidence,
-       count(*) FILTER (WHERE a.result = 'approved')::float8 / count(*) AS approved_rate
-FROM public.ai_draft d
-JOIN LATERAL (
-    SELECT a.result, a.created_at FROM public.review_action a
-    WHERE a.draft_id = d.id AND a.result IN ('approved', 'edited', 'rejected')
-    ORDER BY a.done_at DESC LIMIT 1) a ON true
-WHERE d.auto_send_confidence IS NOT NULL AND NOT d.backfilled
-GROUP BY 1, d.workspace_id, bucket;
+SELECT (decided_at AT TIME ZONE 'UTC')::date AS day, workspace_id, least(floor(confidence * 10)::integer, 9) AS bucket,
+       count(*) AS reviewed, count(*) FILTER (WHERE result = 'approved') AS approved,
+       sum(confidence) AS confidence_sum, avg(confidence) AS mean_confidence,
+       count(*) FILTER (WHERE result = 'approved')::float8 / count(*) AS approved_rate
+FROM analytics.reviews WHERE result IN ('approved', 'edited', 'rejected') AND confidence IS NOT NULL
+GROUP BY 1, workspace_id, bucket;
 COMMENT ON VIEW analytics.reliability IS 'How often people approve a draft as it is, by confidence: what a reliability diagram shows. Only what people were asked about; the policy''s own sends are not in it.';
 COMMENT ON COLUMN analytics.reliability.day IS 'Day of the decision | UTC';
 COMMENT ON COLUMN analytics.reliability.workspace_id IS 'The tenant';
@@ -1218,9 +1232,9 @@ WITH recent AS (
 )
 SELECT workspace_id, monitor, recent_count, baseline_count, recent_value, baseline_value,
        recent_value - baseline_value AS difference,
-       (recent_value - baseline_value) / sqrt(nullif(greatest(variance, 0), 0)) AS score,
+       CASE WHEN variance > 1e-12 THEN (recent_value - baseline_value) / sqrt(variance) END AS score,
        coalesce(recent_count >= 30 AND baseline_count >= 30 AND abs(recent_value - baseline_value) >= matters
-                AND (variance <= 0 OR abs(recent_value - baseline_value) >= 3 * sqrt(variance)), false) AS drifted
+                AND (variance <= 1e-12 OR abs(recent_value - baseline_value) >= 3 * sqrt(variance)), false) AS drifted
 FROM compared;
 COMMENT ON VIEW analytics.drift IS 'Whether the last 24 hours of a workspace differ from the 7 days before them. Alerts are made of it.';
 COMMENT ON COLUMN analytics.drift.workspace_id IS 'The tenant';

@@ -10,11 +10,14 @@ from agents.hard_blocks.vocabulary import LEAD_TIME, OFFSETS, REGIONS, WORKSPACE
 from schemas.context import DraftRunSnapshot
 
 ZONES_CACHED_MAX: Final = 1_024
+ZONES_NAMED_MAX: Final = 50  # a text with more names that look like zones is no message about a time
 MINUTES_AN_HOUR: Final = 60
 OFFSET_MINUTES_MAX: Final = 14 * MINUTES_AN_HOUR
 _WITH_OFFSET: Final = re.compile(r"(?:UTC|GMT)([+-])(\d{1,2}):?(\d{2})?")
 _REGION_NAME: Final = re.compile(r"(?<![\w/])[A-Z][A-Za-z]+(?:/[A-Z][A-Za-z_]+){1,2}")
-_SHORT_NAME: Final = re.compile(r"(?<![\w/])[A-Z]{3,4}(?:[+-]\d{1,2}(?::?\d\d)?)?(?!\w)")
+_SHORT_NAME: Final = re.compile(
+    rf"(?<![\w/])(?:{'|'.join(name for name in OFFSETS if len(name) > 1)})(?:[+-]\d{{1,2}}(?::?\d\d)?)?(?!\w)"
+)
 _CITIES: Final = {
     city: name for city, name in REGIONS.items() if name.rpartition("/")[2].replace("_", " ").lower() == city
 }
@@ -65,6 +68,7 @@ def zone_of(said: str, snapshot: DraftRunSnapshot) -> tzinfo | None:
 
 def zones_written(text: str, snapshot: DraftRunSnapshot) -> list[tzinfo]:
     """Every zone that `text` names: regions (Europe/Berlin), abbreviations (CET, UTC+2) and cities we know."""
-    names = {found.group() for found in (*_REGION_NAME.finditer(text), *_SHORT_NAME.finditer(text))}
+    regions = dict.fromkeys(found.group() for found in _REGION_NAME.finditer(text))
+    names = {found.group() for found in _SHORT_NAME.finditer(text)} | {*list(regions)[:ZONES_NAMED_MAX]}
     names |= {_CITIES[found.group()] for found in _CITY.finditer(text.lower())}
     return [zone for zone in (zone_of(name, snapshot) for name in sorted(names)) if zone is not None]

@@ -43,9 +43,16 @@ class Applied:
 
 
 async def apply_document(
-    connection: asyncpg.Connection, document: WorkspaceDocument, *, actor: str, reason: str, force: bool
+    connection: asyncpg.Connection,
+    document: WorkspaceDocument,
+    *,
+    actor: str,
+    reason: str,
+    force: bool,
+    via: str = VIA,
 ) -> Applied:
-    """Bring one workspace to what its document says, in the caller's transaction."""
+    """Bring one workspace to what its document says, in the caller's transaction. `via` names the way it came; what was
+    changed another way since is kept unless forced."""
     applied = Applied(document.workspace_id)
     applied.created = bool(
         await sql.admin.create_workspace_if_absent.run(connection, workspace_id=document.workspace_id)
@@ -56,15 +63,15 @@ async def apply_document(
     standing = await sql.admin.workspace_standing.one(connection, workspace_id=document.workspace_id)
     wanted, present = document.fields(), present_fields(standing)
     subjects = [subject for subject, value in wanted.items() if present.get(subject, _ABSENT) != value]
-    owners = {} if force else await _changed_elsewhere(connection, document.workspace_id, subjects)
+    owners = {} if force else await _changed_elsewhere(connection, document.workspace_id, subjects, via)
     for subject in subjects:
         change = Change(subject, present.get(subject), wanted[subject], owners.get(subject))
         (applied.kept if change.kept_for else applied.changed).append(change)
     await write_changes(connection, document.workspace_id, {c.subject: c.after for c in applied.changed}, actor, reason)
     if applied.created:
-        await _audit(connection, actor, "create", document.workspace_id, Change("workspace", None, True), reason)
+        await _audit(connection, actor, via, "create", document.workspace_id, Change("workspace", None, True), reason)
     for change in applied.changed:
-        await _audit(connection, actor, "set", document.workspace_id, change, reason)
+        await _audit(connection, actor, via, "set", document.workspace_id, change, reason)
     return applied
 
 
@@ -89,9 +96,11 @@ def present_fields(standing: asyncpg.Record) -> dict[str, Any]:
     }
 
 
-async def _changed_elsewhere(connection: asyncpg.Connection, workspace: str, subjects: list[str]) -> dict[str, str]:
+async def _changed_elsewhere(
+    connection: asyncpg.Connection, workspace: str, subjects: list[str], via: str
+) -> dict[str, str]:
     rows = await sql.admin.last_changes.rows(connection, workspace_id=workspace, subjects=subjects)
-    return {row["subject"]: f"{row['actor']} via {row['via']}" for row in rows if row["via"] != VIA}
+    return {row["subject"]: f"{row['actor']} via {row['via']}" for row in rows if row["via"] != via}
 
 
 async def write_changes(
@@ -146,12 +155,12 @@ async def _new_policy(
 
 
 async def _audit(
-    connection: asyncpg.Connection, actor: str, action: str, workspace: str, change: Change, reason: str
+    connection: asyncpg.Connection, actor: str, via: str, action: str, workspace: str, change: Change, reason: str
 ) -> None:
     await sql.admin.add_audit.value(
         connection,
         actor=actor,
-        via=VIA,
+        via=via,
         action=action,
         workspace_id=workspace,
         subject=change.subject,

@@ -66,7 +66,7 @@ class WorkspaceDocument(BaseModel):
             if settings.get("business_hours") is not None:
                 BusinessHours.model_validate(settings["business_hours"])
         except ValidationError as error:
-            raise ValueError(_first(error)) from None
+            raise ValueError(first_mistake(error)) from None
         _, senseless = resolve_budgets(settings.get("lead_context_bundle_budgets", {}))
         if senseless:
             raise ValueError(f"lead_context_bundle_budgets: {senseless[0]} makes no sense")
@@ -98,7 +98,7 @@ def _is_zone(name: str) -> bool:
     return name in available_timezones() and bool(ZoneInfo(name))
 
 
-def _first(error: ValidationError) -> str:
+def first_mistake(error: ValidationError) -> str:
     """The first mistake: where it is and what is wrong, without the value."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"])
@@ -119,7 +119,7 @@ def read_documents(text: str) -> list[WorkspaceDocument]:
         try:
             documents.append(WorkspaceDocument.model_validate(each))
         except ValidationError as error:
-            raise Problem(f"workspace {name or number}: {_first(error)}; nothing was changed") from None
+            raise Problem(f"workspace {name or number}: {first_mistake(error)}; nothing was changed") from None
     names = [document.workspace_id for document in documents]
     if twice := {name for name in names if names.count(name) > 1}:
         raise Problem(f"workspace {min(twice)} is given twice; nothing was changed")

@@ -16,6 +16,8 @@ from schemas.limits import REVISION_ITERATIONS_MAX
 if TYPE_CHECKING:
     import asyncpg
 
+    from db.pool import Executor
+
 WHO_CAN_PASS: Final = {
     "state": "nobody",
     "safety": "nobody",
@@ -37,12 +39,17 @@ class Gate:
     nearest_flip: str = ""
 
 
-async def explain_draft(connection: asyncpg.Connection, draft_id: uuid.UUID, *, text: bool) -> dict[str, Any]:
-    """Everything that was decided about a draft. With `text`, also what was written and the model's own words."""
+async def explain_draft(
+    connection: Executor, draft_id: uuid.UUID, *, text: bool, run_id: uuid.UUID | None = None
+) -> dict[str, Any]:
+    """Everything that was decided about a draft. With `text`, also what was written and the model's own words.
+
+    :param run_id: the attempt whose stages are told; without it the one that decided.
+    """
     draft = await sql.ops.draft_explained.row(connection, draft_id=draft_id)
     if draft is None:
         raise Problem(f"draft {draft_id} is unknown; `draft-pipeline runs list --json` names drafts by run")
-    run_id = draft["run_id"]
+    run_id = run_id or draft["run_id"]
     pinned = await sql.ops.snapshot_of_run.value(connection, run_id=run_id)
     artifacts = await sql.ops.artifacts_explained.rows(connection, run_id=run_id)
     calls = await sql.ops.calls_of_draft.rows(connection, draft_id=draft_id)
@@ -75,6 +82,8 @@ def _verdict(draft: asyncpg.Record, artifacts: Sequence[asyncpg.Record]) -> dict
         "all_reasons": payload.get("reasons", []) if isinstance(payload, dict) else [],
         "chosen_iteration": draft["chosen_iteration"],
         "policy_revision": draft["policy_revision"],
+        "confidence": draft["auto_send_confidence"],
+        "threshold": draft["auto_send_threshold"],
     }
 
 
@@ -207,6 +216,7 @@ def _stage(
         "answered": artifact is not None,
         "prompt_key": artifact["prompt_key"] if artifact else None,
         "input_sha256": artifact["input_sha256"] if artifact else None,
+        "recorded_at": artifact["created_at"] if artifact else None,
         "model": artifact["model"] if artifact else own[-1]["model"],
         "calls": [{name: value for name, value in call.items() if name not in ("stage", "iteration")} for call in own],
         "figures": _figures(artifact["payload"]) if artifact else {},

@@ -17,6 +17,7 @@ from schemas.topics import DEAD_LETTER
 
 _POLL_MS: Final = 1_000
 _SILENT_POLLS_MAX: Final = 15
+_READ_BYTES_MAX: Final = 1024 * 1024
 # An id is shown; what could be a sentence or an address is not.
 _IDENTIFIER: Final = re.compile(r"[\w.:/+-]{1,80}")
 _SHOWN: Final = frozenset({"schema_version", "message_id", "workspace_id", "lead_id", "channel", "received_at"})
@@ -46,6 +47,18 @@ class Letter:
         return self.headers.get("dlq_topic", "unknown")
 
     @property
+    def workspace_id(self) -> str | None:
+        """The workspace that the content names, if it can be read and looks like an id."""
+        if self.value is None or len(self.value) > _READ_BYTES_MAX:
+            return None
+        try:
+            parsed = json.loads(self.value)
+        except (ValueError, RecursionError):
+            return None
+        named = parsed.get("workspace_id") if isinstance(parsed, dict) else None
+        return named if isinstance(named, str) and _IDENTIFIER.fullmatch(named) else None
+
+    @property
     def original_kept(self) -> bool:
         """False for a record that did not fit: the letter then holds its hash only."""
         if self.value is None or len(self.value) > 1_000 or not self.value.startswith(b'{"omitted"'):
@@ -56,8 +69,14 @@ class Letter:
             return True
 
 
-async def read_letters(config: Config, start: dict[int, int] | None = None) -> AsyncIterator[Letter]:
-    """Every letter, partition by partition; `start` gives the partitions to read, and the offsets to begin at."""
+async def read_letters(
+    config: Config, start: dict[int, int] | None = None, newest: int | None = None
+) -> AsyncIterator[Letter]:
+    """Every letter, partition by partition.
+
+    :param start: the partitions to read, and the offsets to begin at.
+    :param newest: at most so many offsets of each partition, the last ones.
+    """
     consumer = AIOKafkaConsumer(
         **kafka_kwargs(config),
         isolation_level="read_committed",
@@ -65,16 +84,16 @@ async def read_letters(config: Config, start: dict[int, int] | None = None) -> A
         enable_auto_commit=False,
         max_partition_fetch_bytes=DEAD_LETTER_RECORD_BYTES_MAX,
     )
-    await consumer.start()
     try:
-        async for letter in _read_all(consumer, await _partitions(config), start):
+        await consumer.start()
+        async for letter in _read_all(consumer, await _partitions(config), start, newest):
             yield letter
     finally:
         await consumer.stop()
 
 
 async def _read_all(
-    consumer: AIOKafkaConsumer, partitions: Sequence[int], start: dict[int, int] | None
+    consumer: AIOKafkaConsumer, partitions: Sequence[int], start: dict[int, int] | None, newest: int | None
 ) -> AsyncIterator[Letter]:
     chosen = [TopicPartition(DEAD_LETTER.name, each) for each in partitions if start is None or each in start]
     if not chosen:
@@ -82,7 +101,8 @@ async def _read_all(
     consumer.assign(chosen)
     begins, ends = await consumer.beginning_offsets(chosen), await consumer.end_offsets(chosen)
     for tp in chosen:
-        consumer.seek(tp, max(begins[tp], (start or {}).get(tp.partition, 0)))
+        last = 0 if newest is None else ends[tp] - newest
+        consumer.seek(tp, max(begins[tp], (start or {}).get(tp.partition, 0), last))
     silent = 0
     while any([await consumer.position(tp) < ends[tp] for tp in chosen]) and silent < _SILENT_POLLS_MAX:
         batches = await consumer.getmany(timeout_ms=_POLL_MS)

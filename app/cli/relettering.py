@@ -21,7 +21,15 @@ _KEPT_HEADERS: Final = ("traceparent",)
 ACTION: Final = "dead-letter-retry"
 
 
-async def resend(config: Config, connection: asyncpg.Connection, letters: Sequence[Letter], actor: str) -> list[Letter]:
+async def resend(
+    config: Config,
+    connection: asyncpg.Connection,
+    letters: Sequence[Letter],
+    actor: str,
+    *,
+    via: str = "cli",
+    reason: str = "dead-letters retry",
+) -> list[Letter]:
     """Produce original bytes and key to the source topics; returns the letters that the broker took.
 
     A letter may be sent twice when this is interrupted; unique keys absorb that.
@@ -38,7 +46,7 @@ async def resend(config: Config, connection: asyncpg.Connection, letters: Sequen
     finally:
         await producer.stop()
     sent = [letter for letter, result in zip(known, results, strict=True) if not isinstance(result, BaseException)]
-    await _remember(connection, sent, actor)
+    await _remember(connection, sent, {"actor": actor, "via": via, "reason": reason})
     refused = [result for result in results if isinstance(result, BaseException) and not isinstance(result, KafkaError)]
     if refused:
         raise refused[0]
@@ -49,17 +57,15 @@ def _headers(letter: Letter) -> list[tuple[str, bytes]]:
     return [(name, letter.headers[name].encode()) for name in _KEPT_HEADERS if name in letter.headers]
 
 
-async def _remember(connection: asyncpg.Connection, letters: Sequence[Letter], actor: str) -> None:
+async def _remember(connection: asyncpg.Connection, letters: Sequence[Letter], who: dict[str, str]) -> None:
     async with connection.transaction():
         for letter in letters:
             await sql.admin.add_audit.value(
                 connection,
-                actor=actor,
-                via="cli",
                 action=ACTION,
                 workspace_id=None,
                 subject=letter.place,
                 before=None,
                 after=letter.reason,
-                reason="dead-letters retry",
+                **who,
             )

@@ -1,7 +1,7 @@
 """The folder of an export: one file a name and day, written whole or not at all; the same rows give the same bytes.
 
 DIR/NAME/day=2026-11-21/data.parquet
-DIR/NAME/schema.json
+DIR/NAME/_schema.json: what the fields mean; readers of a folder pass by names that begin with _
 """
 
 import json
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 ROW_GROUP_ROWS: Final = 100_000
 DATA: Final = "data.parquet"
+SCHEMA: Final = "_schema.json"
 STATE: Final = ".export.json"
 WORK: Final = ".work"
 

@@ -72,18 +72,18 @@ async def export_topic(
 ) -> Exported:
     """Bring the files of a topic up to its end; goes on where an interrupted export stopped. Raises KafkaError."""
     place, exported = state.topic(event.topic), Exported(event.topic)
-    async with _Reader(config) as reader:
-        if place["target"] is None:
+    if place["target"] is None:
+        async with _Reader(config) as reader:
             place["target"] = await reader.ends(event.topic)
-            state.save()
-        copies = []
-        for partition, end in sorted(place["target"].items(), key=lambda item: int(item[0])):
-            begin = place["done"].get(partition, 0)
-            copy = root / WORK / f"{event.topic}-{partition}-{begin}-{end}.parquet"
-            if begin < end and not copy.exists():
-                exported.passed_by += await _copy(reader, event, int(partition), begin, end, copy)
-                say(f"{event.topic} partition {partition} read")
-            copies += [copy] if copy.exists() else []
+        state.save()
+    parts = _parts(root, event.topic, place)
+    missing = [part for part in parts if not part.copy.exists()]
+    if missing:
+        async with _Reader(config) as reader:
+            for part in missing:
+                exported.passed_by += await _copy(reader, event, part)
+                say(f"{event.topic} partition {part.partition} read")
+    copies = [part.copy for part in parts]
     exported.rows = sum(pq.read_metadata(copy).num_rows for copy in copies)
     for day in _days(copies):
         _write_day(root, event, day, copies)
@@ -94,6 +94,27 @@ async def export_topic(
     for copy in copies:
         copy.unlink()
     return exported
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is to be read of a partition, [begin, end), and the work file that it becomes."""
+
+    partition: int
+    begin: int
+    end: int
+    copy: Path
+
+
+def _parts(root: Path, topic: str, place: dict[str, Any]) -> list[_Part]:
+    """The partitions that have something new, in order."""
+    parts = []
+    for partition, end in sorted(place["target"].items(), key=lambda item: int(item[0])):
+        begin = place["done"].get(partition, 0)
+        if begin < end:
+            copy = root / WORK / f"{topic}-{partition}-{begin}-{end}.parquet"
+            parts.append(_Part(int(partition), begin, end, copy))
+    return parts
 
 
 class _Reader:
@@ -132,16 +153,16 @@ class _Reader:
             yield [record for record in batch.get(tp, []) if record.offset < end]
 
 
-async def _copy(reader: _Reader, event: type[Event], partition: int, begin: int, end: int, copy: Path) -> int:
+async def _copy(reader: _Reader, event: type[Event], part: _Part) -> int:
     """The partition's events as a work file, with the day each belongs to; returns how many records were no events."""
     tables, passed_by = [], 0
-    async for records in reader.records(TopicPartition(event.topic, partition), begin, end):
+    async for records in reader.records(TopicPartition(event.topic, part.partition), part.begin, part.end):
         read = [read_event(event, record.value) for record in records]
         events = [each for each in read if not isinstance(each, Unreadable)]
         passed_by += len(read) - len(events)
         tables.append(_table(event, events))
     schema = arrow_schema(event).append(pa.field(DAY, pa.date32()))
-    write_table(copy, pa.concat_tables([schema.empty_table(), *tables]))
+    write_table(part.copy, pa.concat_tables([schema.empty_table(), *tables]))
     return passed_by
 
 

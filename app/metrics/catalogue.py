@@ -374,6 +374,9 @@ class WebMetrics(ProcessMetrics):
         )
 
     def _declare_settings(self, book: Book) -> None:
+        self.drifted = Gauge(
+            book, "draft_pipeline_drifted_workspaces", "Workspaces that drifted, at the last look", "monitor"
+        )
         self.switch_off = Gauge(
             book,
             "draft_pipeline_switch_off",

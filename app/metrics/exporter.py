@@ -7,20 +7,16 @@ A source that cannot be read is not told at all: no data is not 0.
 import asyncio
 import time
 from collections import Counter as Counts
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import asyncpg
 import structlog
-from aiokafka.errors import KafkaError
 
-from agents.persist import TRANSIENT
-from app.cli.lagging import GroupReader, PartitionLag, group_reader, watermarks_of
-from app.config import Config
+from app.cli.lagging import PartitionLag
 from app.metrics.catalogue import WebMetrics
 from app.metrics.kinds import Forgets
-from app.metrics.lag import LagClock
+from app.web.lag_watch import LagWatch, Reading
 from db import sql
 from db.pool import Pool
 from schemas.codes import KillSwitch
@@ -40,45 +36,32 @@ _DELIVERY_STATES: Final = ("due", "later", "claimed", "past_lease")
 
 
 class Exporter:
-    """Reads every EXPORT_S and sets the gauges of `metrics`."""
+    """Reads every EXPORT_S and sets the gauges of `metrics`. Lag it takes from what `web` reads anyway."""
 
-    def __init__(self, config: Config, pool: Pool, metrics: WebMetrics) -> None:
-        self._config, self._pool, self._metrics = config, pool, metrics
-        self._clock = LagClock()
-        self._kafka = AsyncExitStack()
-        self._reader: GroupReader | None = None
+    def __init__(self, pool: Pool, lag: LagWatch, metrics: WebMetrics) -> None:
+        self._pool, self._lag, self._metrics = pool, lag, metrics
 
     async def run(self) -> None:
         """Read until cancelled."""
-        try:
-            while True:
-                await self.read()
-                await asyncio.sleep(EXPORT_S)
-        finally:
-            await self.close()
-
-    async def close(self) -> None:
-        """Leave the broker."""
-        await self._kafka.aclose()
+        while True:
+            await self.read()
+            await asyncio.sleep(EXPORT_S)
 
     async def read(self) -> None:
-        """One reading of both sources."""
-        await asyncio.gather(
-            self._source("postgres", self._read_standing, self._forget_standing),
-            self._source("kafka", self._read_lag, self._forget_lag),
-        )
-
-    async def _source(self, name: str, read: Callable[[], Awaitable[None]], forget: Callable[[], None]) -> None:
+        """One look at both sources."""
+        latest = self._lag.latest
+        self._metrics.read_ok.set(float(latest is not None), "kafka")
+        self._tell_lag(latest)
         began, works = time.monotonic(), True
         try:
             async with asyncio.timeout(_READ_S_MAX):
-                await read()
-        except (*TRANSIENT, asyncpg.PostgresError, KafkaError) as error:
+                await self._read_standing()
+        except Exception as error:  # whatever it is: what was read before is not told for longer than it is true
             works = False
-            forget()
-            log.warning("exporter_read_failed", source=name, error_class=type(error).__name__)
-        self._metrics.read_ok.set(float(works), name)
-        self._metrics.read_s.set(time.monotonic() - began, name)
+            self._forget_standing()
+            log.warning("exporter_read_failed", source="postgres", exc_info=error)
+        self._metrics.read_ok.set(float(works), "postgres")
+        self._metrics.read_s.set(time.monotonic() - began, "postgres")
 
     # ---- Postgres
 
@@ -144,22 +127,14 @@ class Exporter:
 
     # ---- Kafka
 
-    async def _read_lag(self) -> None:
-        if self._reader is None:
-            self._reader = await self._kafka.enter_async_context(group_reader(self._config))
-        try:
-            self._tell(await self._reader.lags(await watermarks_of(self._pool)), time.time())
-        except BaseException:
-            self._reader = None  # whatever state its connections are in, the next reading gets new ones
-            await self._kafka.aclose()
-            self._kafka = AsyncExitStack()
-            raise
-
-    def _tell(self, lags: list[PartitionLag], now: float) -> None:
+    def _tell_lag(self, reading: Reading | None) -> None:
+        """Every partition of every group; nothing when the last reading failed."""
+        lags = reading.partitions if reading is not None else ()
+        ages_s = reading.ages_s if reading is not None else {}
         metrics = self._metrics
         by_partition = {(each.group, each.topic, str(each.partition)): each for each in lags}
         records = {key: float(each.lag) for key, each in by_partition.items()}
-        seconds = {key: self._age_s(each, now) for key, each in by_partition.items()}
+        seconds = {key: ages_s[each.topic, each.partition] for key, each in by_partition.items()}
         by_topic, by_group = _summed(records, 2), _summed(records, 1)
         metrics.lag.replace(records)
         metrics.lag_sum.replace(by_topic)
@@ -172,14 +147,6 @@ class Exporter:
         metrics.group_max_lag_s.replace(_largest(seconds))
         metrics.group_sum_lag.replace(by_group)
         metrics.group_topic_sum_lag.replace(by_topic)
-
-    def _age_s(self, each: PartitionLag, now: float) -> float:
-        partition = (each.topic, each.partition)
-        self._clock.note(partition, each.end, now)
-        return self._clock.age_s(partition, each.end - each.lag, now)
-
-    def _forget_lag(self) -> None:
-        self._tell([], 0.0)
 
 
 def _each(counts: dict[str, int], known: Iterable[str]) -> dict[tuple[str], float]:
@@ -201,7 +168,7 @@ def _largest(values: dict[tuple[str, str, str], float]) -> dict[tuple[str], floa
     return largest
 
 
-def _members(lags: list[PartitionLag]) -> dict[tuple[str], float]:
+def _members(lags: Sequence[PartitionLag]) -> dict[tuple[str], float]:
     members = {(each.group, each.member) for each in lags if each.member != _NOBODY}
     counts = Counts(group for group, _ in members)
     return {(each.group,): float(counts[each.group]) for each in lags}

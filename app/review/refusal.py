@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from agents.approval import blocks_of, forbidding
+from agents.approval import binding_in, blocks_of, forbidding
 from agents.outcomes import sha256_of
 from app.review.words import RESULTS, STATUSES, places, refusal_in_words
 from db import sql
@@ -64,8 +64,9 @@ async def refusal_of(connection: Executor, action: asyncpg.Record) -> Refusal | 
     now = await sql.delivery.send_standing.row(connection, draft_id=action["draft_id"])
     if now is None or not (action["result"] or "").startswith("refused"):
         return None
-    changes = await changes_since(connection, Binding.of(action["binding"]), now) if action["binding"] else []
-    changes += await _forbidden(connection, action, now)
+    binding = binding_in(action)
+    changes = await changes_since(connection, binding, now) if binding is not None else []
+    changes += await _forbidden(connection, action, binding, now)
     verb = {ReviewAction.REJECT: "rejected", ReviewAction.UNDO: "taken back"}.get(action["action"], "sent")
     words = f"Not {verb}: {refusal_in_words(action['result'])}."
     return Refusal(words, await state_of(connection, action["draft_id"]), tuple(changes))
@@ -114,14 +115,16 @@ async def _policy(connection: Executor, shown: int, now: asyncpg.Record) -> Chan
     return Change(f"The policy was revision {shown}{needed}, it is now {is_now}.")
 
 
-async def _forbidden(connection: Executor, action: asyncpg.Record, now: asyncpg.Record) -> list[Change]:
+async def _forbidden(
+    connection: Executor, action: asyncpg.Record, binding: Binding | None, now: asyncpg.Record
+) -> list[Change]:
     """The places of the text that nobody may send, or that were not shown."""
-    if action["action"] in (ReviewAction.REJECT, ReviewAction.UNDO):
+    if binding is None or action["action"] in (ReviewAction.REJECT, ReviewAction.UNDO):
         return []
     edited = action["action"] == ReviewAction.EDIT
     text = action["edited_text"] if edited else now["content"] or ""
     blocks = await blocks_of(connection, action["draft_id"], text)
-    if blocks is None or forbidding(blocks, Binding.of(action["binding"]), text, edited=edited) is None:
+    if blocks is None or forbidding(blocks, binding, text, edited=edited) is None:
         return []
     told = [{"rule": block.rule, "start": block.start, "end": block.end} for block in blocks]
     return [Change(each) for each in places(text, told)]

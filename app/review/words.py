@@ -96,6 +96,7 @@ REFUSALS: Final[dict[str, str]] = {
     "delivery_exists": "a send of this draft exists",
     "draft_sent": "it was sent before",
     "already_approved": "somebody approved it before",
+    "not_bound": "it does not say what was seen",
     "not_scheduled": "it is not waiting to be sent, or is being sent right now",
     "draft_erased": "the lead was erased",
     "draft_scheduled": "it is to be sent already",

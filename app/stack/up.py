@@ -47,6 +47,7 @@ async def run_up(dir: Path, env_file: Path, without: set[str]) -> int:
     try:
         write_env(env_file, stack.env)
         _say(f"all ready in {time.monotonic() - started:.1f} s; addresses in {env_file}")
+        _say(f"web pages: migrate, web, token create --name you --role super_admin --link --env-file {env_file}")
         return await _watch(stack, ended)
     finally:
         _say("stopping")

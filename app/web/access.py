@@ -76,7 +76,7 @@ class Machine:
         web: Web = request.app.state.web
         secret = getattr(web.config, self.variable)
         if secret is None:
-            raise HTTPException(503, f"{self.variable.upper()} is not set here: nobody can be let in")
+            raise HTTPException(404, f"{self.variable.upper()} is not set here: this is not offered")
         given = bearer_of(request.headers) or ""
         if not hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode()):
             charge_sign_in(request)

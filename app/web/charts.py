@@ -16,7 +16,7 @@ WIDTH: Final = 640
 HEIGHT: Final = 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 22
 _TICKS: Final = 4
-_STYLES: Final = 4
+_STYLES: Final = 5
 _STEPS: Final = (1, 2, 2.5, 5, 10)
 _DAY: Final = timedelta(days=1)
 _LABELS: Final = 6
@@ -108,7 +108,7 @@ def _line(
     return lines + dots
 
 
-def _y_axis(ceiling: float, unit: str, y: Callable[[float], float]) -> list[Markup]:
+def _y_axis(ceiling: float, unit: str, y: Callable[[float], float], right: float = WIDTH - _RIGHT) -> list[Markup]:
     parts = []
     for number in range(_TICKS + 1):
         value = ceiling * number / _TICKS
@@ -120,7 +120,7 @@ def _y_axis(ceiling: float, unit: str, y: Callable[[float], float]) -> list[Mark
             ).format(
                 "grid" if number else "axis",
                 _LEFT,
-                WIDTH - _RIGHT,
+                right,
                 y(value),
                 y(value),
                 _LEFT - 5,
@@ -238,8 +238,58 @@ def _legend(names: Sequence[str]) -> Markup:
     return Markup("").join(parts)
 
 
-def _svg(title: str, parts: Iterable[Markup], legend: Markup | None = None) -> Markup:
+def _svg(
+    title: str, parts: Iterable[Markup], legend: Markup | None = None, size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> Markup:
+    width, height = size
     top = -18 if legend else 0
     return Markup(
         '<svg class="chart" viewBox="0 {0} {1} {2}" role="img" aria-label="{3}"><title>{3}</title>{4}{5}</svg>'
-    ).format(top, WIDTH, HEIGHT - top, escape(title), legend or Markup(""), Markup("").join(parts))
+    ).format(top, width, height - top, escape(title), legend or Markup(""), Markup("").join(parts))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in the unit square, and what it is."""
+
+    x: float
+    y: float
+    what: str
+
+
+def unit_square(points: Sequence[Point], *, title: str, x_name: str, y_name: str) -> Markup:
+    """Points of 0..1 by 0..1 with the diagonal, on which they would lie if both were the same. Empty without points."""
+    if not points:
+        return Markup("")
+
+    def x(value: float) -> float:
+        return _LEFT + (HEIGHT * 2 - _LEFT) * value
+
+    def y(value: float) -> float:
+        return 2 * HEIGHT - _BOTTOM - (2 * HEIGHT - _TOP - _BOTTOM) * value
+
+    parts = _y_axis(1.0, "", y, x(1.0))
+    parts += [
+        Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
+            x(number / _TICKS), 2 * HEIGHT - 6, _number(number / _TICKS)
+        )
+        for number in range(_TICKS + 1)
+    ]
+    parts.append(
+        Markup('<line class="mark" x1="{}" y1="{}" x2="{}" y2="{}"><title>as sure as right</title></line>').format(
+            x(0), y(0), x(1), y(1)
+        )
+    )
+    ordered = sorted(points, key=lambda point: point.x)
+    if len(ordered) > 1:
+        line = " ".join(f"{x(point.x):.1f},{y(point.y):.1f}" for point in ordered)
+        parts.append(Markup('<polyline class="line s1" points="{}"/>').format(line))
+    parts += [
+        Markup('<circle class="dot f1" cx="{:.1f}" cy="{:.1f}" r="4"><title>{}</title></circle>').format(
+            x(point.x), y(point.y), point.what
+        )
+        for point in ordered
+    ]
+    parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="end">{} →</text>').format(x(1), y(0) - 6, x_name))
+    parts.append(Markup('<text x="{:.1f}" y="{}">↑ {}</text>').format(x(0) + 6, y(1) + 4, y_name))
+    return _svg(title, parts, size=(2 * HEIGHT + _RIGHT, 2 * HEIGHT))

@@ -11,6 +11,7 @@ from app.logging import allow_list
 from app.metrics.catalogue import WebMetrics
 from app.metrics.exporter import Exporter
 from app.metrics.passing_on import exposition
+from app.web.lag_watch import LagWatch
 from db.pool import Pool
 
 
@@ -22,10 +23,10 @@ def tell(metrics: WebMetrics) -> bytes:
 
 
 @asynccontextmanager
-async def exporting(config: Config, pool: Pool, metrics: WebMetrics) -> AsyncIterator[None]:
+async def exporting(config: Config, pool: Pool, lag: LagWatch, metrics: WebMetrics) -> AsyncIterator[None]:
     """Read on a schedule while inside; with WEB_METRICS_PORT serve `/metrics` there, to whoever reaches that port."""
     port = config.web_metrics_port
-    reading = asyncio.create_task(Exporter(config, pool, metrics).run())
+    reading = asyncio.create_task(Exporter(pool, lag, metrics).run())
     site = await serve([metrics_route(lambda: tell(metrics))], port) if port is not None else None
     try:
         yield

@@ -29,6 +29,7 @@ KEPT_S: Final = 3600.0
 _RATE_S: Final = 60.0
 _READ_S_MAX: Final = 10.0
 _NOBODY: Final = "-"
+POINTS_SHOWN: Final = 60
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,22 @@ class TopicLag:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """One partition, in the units of `TopicLag`. `committed` is None where the group has not committed yet."""
+
+    topic: str
+    group: str
+    partition: int
+    state: str
+    member: str
+    committed: int | None
+    end: int
+    lag: int
+    age_s: float
+    drained_in_s: float | None
+
+
+@dataclass(frozen=True)
 class Reading:
     """All partitions at one moment; `ages_s` by topic and partition."""
 
@@ -61,8 +78,14 @@ class Reading:
     partitions: tuple[PartitionLag, ...]
     ages_s: dict[tuple[str, int], float]
 
-    def of(self, topic: str) -> list[PartitionLag]:
-        return [each for each in self.partitions if each.topic == topic]
+    def of(self, topic: str, partition: int | None = None) -> list[PartitionLag]:
+        return [each for each in self.partitions if each.topic == topic and partition in (None, each.partition)]
+
+
+def _drained_in_s(lag: int, arriving: float | None, done: float | None) -> float | None:
+    """Seconds until nothing waits, at the rates of the last minute; None when no end is in sight."""
+    shrinks = (done or 0.0) - (arriving or 0.0)
+    return 0.0 if not lag else lag / shrinks if shrinks > 0 else None
 
 
 class LagWatch:
@@ -107,11 +130,44 @@ class LagWatch:
         latest = self.latest
         return [self._topic(latest, topic) for topic in GROUPS if latest.of(topic)] if latest is not None else []
 
+    def partitions(self) -> list[Standing]:
+        """Each partition of each consumed topic, in the order of the flow; empty when nothing is known."""
+        latest = self.latest
+        return [self._standing(latest, each) for each in latest.partitions] if latest is not None else []
+
+    def history(self) -> list[tuple[datetime, dict[str, int]]]:
+        """Records waiting by topic, oldest first: the highest reading of each step, at most POINTS_SHOWN steps."""
+        if not self.readings:
+            return []
+        begin = self.readings[0].clock_s
+        step = max((self.readings[-1].clock_s - begin) / POINTS_SHOWN, READ_S)
+        highest: dict[int, tuple[datetime, dict[str, int]]] = {}
+        for reading in self.readings:
+            _, seen = highest.setdefault(int((reading.clock_s - begin) / step), (reading.at, {}))
+            for topic in GROUPS:
+                lag = sum(each.lag for each in reading.of(topic))
+                seen[topic] = max(lag, seen.get(topic, 0))
+        return list(highest.values())
+
+    def _standing(self, latest: Reading, row: PartitionLag) -> Standing:
+        arriving, done = self._rates(latest, row.topic, row.partition)
+        return Standing(
+            topic=row.topic,
+            group=row.group,
+            partition=row.partition,
+            state=row.state,
+            member=row.member,
+            committed=row.committed,
+            end=row.end,
+            lag=row.lag,
+            age_s=latest.ages_s[row.topic, row.partition],
+            drained_in_s=_drained_in_s(row.lag, arriving, done),
+        )
+
     def _topic(self, latest: Reading, topic: str) -> TopicLag:
         rows = latest.of(topic)
         lag = sum(each.lag for each in rows)
         arriving, done = self._rates(latest, topic)
-        shrinks = (done or 0.0) - (arriving or 0.0)
         return TopicLag(
             topic=topic,
             group=rows[0].group,
@@ -122,16 +178,16 @@ class LagWatch:
             age_s=max(latest.ages_s[topic, each.partition] for each in rows),
             arriving=arriving,
             done=done,
-            drained_in_s=0.0 if not lag else lag / shrinks if shrinks > 0 else None,
+            drained_in_s=_drained_in_s(lag, arriving, done),
         )
 
-    def _rates(self, latest: Reading, topic: str) -> tuple[float | None, float | None]:
+    def _rates(self, latest: Reading, topic: str, partition: int | None = None) -> tuple[float | None, float | None]:
         """Records per second that arrived and that were done, over the last minute; None with one reading."""
         first = next((each for each in self.readings if latest.clock_s - each.clock_s <= _RATE_S), latest)
         passed = latest.clock_s - first.clock_s
         if passed <= 0:
             return None, None
-        before, after = first.of(topic), latest.of(topic)
+        before, after = first.of(topic, partition), latest.of(topic, partition)
         arrived = sum(each.end for each in after) - sum(each.end for each in before)
         done = sum(each.end - each.lag for each in after) - sum(each.end - each.lag for each in before)
         return max(arrived, 0) / passed, max(done, 0) / passed

@@ -96,9 +96,11 @@ def plain(value: Any) -> Any:
 
 
 def wants_json(request: Request) -> bool:
-    """Whether a program asks: under `/api`, or by its Accept header."""
+    """Whether a program asks: under `/api`, for `/metrics`, or by its Accept header."""
     accept = request.headers.get("accept", "")
-    return request.url.path.startswith("/api/") or ("application/json" in accept and "text/html" not in accept)
+    return request.url.path.startswith(("/api/", "/metrics")) or (
+        "application/json" in accept and "text/html" not in accept
+    )
 
 
 Load = Callable[..., Any]

@@ -16,11 +16,12 @@ from app.config import Config
 from app.housekeeping import beat_forever
 from app.kafka.producer import RowProducer
 from app.metrics.catalogue import WebMetrics
+from app.metrics.kinds import CONTENT_TYPE
 from app.relay import Relay
 from app.slack.client import SlackClient
-from app.web import bookings, errors, sign_in, slack
-from app.web.access import public, refuse_unstated, require
-from app.web.exporting import exporting
+from app.web import bookings, errors, provisioning, scheduled, sign_in, slack
+from app.web.access import public, refuse_unstated, require, require_bearer
+from app.web.exporting import exporting, tell
 from app.web.headers import SecurityHeaders
 from app.web.identity import Seals
 from app.web.lag_watch import LagWatch
@@ -33,6 +34,7 @@ from app.web.timing import Timing
 from app.wiring import process_id, switched_off
 from db import migrate, sql
 from db.pool import Pool, create_pool
+from schemas.codes import Role
 from schemas.limits import REQUEST_BYTES_MAX
 
 # Routes that are no page: one router each.
@@ -41,6 +43,8 @@ ROUTERS: Final = (
     slack.router,
     bookings.router,
     control_workspace.router,
+    scheduled.router,
+    provisioning.router,
     draft.router,
     deciding.router,
 )
@@ -59,7 +63,7 @@ class Web:
     def __init__(self, config: Config, pool: Pool, metrics: WebMetrics) -> None:
         self.config, self.pool = config, pool
         self.producer = RowProducer(config)
-        self.relay = Relay(pool, self.producer, metrics)
+        self.metrics, self.relay = metrics, Relay(pool, self.producer, metrics)
         self.slack = SlackClient(config) if config.slack_bot_token else None
         self.tasks: set[asyncio.Task[None]] = set()
         self.process_id = process_id(config.model_copy(update={"worker_id": None}))  # that name is a worker's
@@ -93,6 +97,11 @@ class Web:
             if self.slack is not None:
                 await self.slack.close()
 
+    @property
+    def publisher(self) -> Relay:
+        """Under the name that agents know."""
+        return self.relay
+
 
 def create_app(config: Config) -> FastAPI:
     """The application; it opens its connections when it starts."""
@@ -104,8 +113,8 @@ def create_app(config: Config) -> FastAPI:
         async with pool.acquire() as connection:
             if await migrate.schema_number(connection) < migrate.latest():
                 raise StartError("the database's schema is too old: run migrate")
-        app.state.web = Web(config, pool, metrics)
-        async with app.state.web.running(), exporting(config, pool, metrics):
+        web = app.state.web = Web(config, pool, metrics)
+        async with web.running(), exporting(config, pool, web.lag, metrics):
             yield
         await pool.close()
 
@@ -157,3 +166,10 @@ async def ready(request: Request, response: Response) -> dict[str, Any]:
         reasons.append("database_away")
     response.status_code = 503 if reasons else 200
     return {"ok": not reasons, "reasons": reasons}
+
+
+@probes.get("/metrics", dependencies=[require_bearer(Role.OPS, Role.SUPER_ADMIN)])
+async def metrics_of_all(request: Request) -> Response:
+    """In Prometheus' text format; for scrapers without a token there is WEB_METRICS_PORT."""
+    web: Web = request.app.state.web
+    return Response(tell(web.metrics), headers={"Content-Type": CONTENT_TYPE})

@@ -19,9 +19,9 @@ from fastapi import APIRouter, Request, Response
 from agents.approval import blocks_of, forbidding, with_edit
 from agents.draft import blocks_as_rows
 from agents.persist import TRANSIENT
-from agents.recording import Decision, problem_of, record
 from app.config import Config
 from app.relay import Relay
+from app.review.recording import Decision, problem_of, record, unchanged_is_approved
 from app.review.refusal import Refusal, changes_since, state_of
 from app.review.sealing import seal
 from app.review.words import places, refusal_in_words
@@ -138,6 +138,7 @@ class Clicks:
         problem = problem_of(decision)
         if problem is not None:
             return self._say(click, problem)
+        decision = unchanged_is_approved(decision)
         if decision.action is ReviewAction.EDIT:
             checked = await self._checked(click, decision)
             if not isinstance(checked, Decision):

@@ -11,6 +11,7 @@ delivery = Queries("delivery")
 review = Queries("review")
 admin = Queries("admin")
 ops = Queries("ops")
+quality = Queries("quality")
 sign_in = Queries("sign_in")
 overview = Queries("overview")
 booking = Queries("booking")
@@ -23,6 +24,7 @@ history = Queries("history")
 analytics = Queries("analytics")
 ai_ops = Queries("ai_ops")
 control = Queries("control")
+run_list = Queries("run_list")
 
 __all__ = [
     "Query",
@@ -42,9 +44,11 @@ __all__ = [
     "ops",
     "outbox",
     "overview",
+    "quality",
     "queue",
     "review",
     "run",
+    "run_list",
     "sign_in",
     "slot",
 ]

@@ -127,6 +127,9 @@ SELECT workspace_id, outcome, count(*) AS tasks FROM followup_task
 WHERE workspace_id = ANY ($1::text[]) GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: forget_time(workspace_id, starts_at)
--- A time of the reserved workspace of `smoke`: its slot and its booking go.
-WITH booked AS (DELETE FROM booking WHERE workspace_id = $1 AND starts_at = $2)
+-- A time of the reserved workspace of `smoke`: its slot goes, its booking is over.
+WITH booked AS (
+    UPDATE booking SET status = 'released', reason = 'smoke', updated_at = now()
+    WHERE workspace_id = $1 AND starts_at = $2 AND status <> 'released'
+)
 DELETE FROM availability_slot WHERE workspace_id = $1 AND starts_at = $2;

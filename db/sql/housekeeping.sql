@@ -135,9 +135,9 @@ WHERE workspace_id = $1 AND lead_id = $2;
 
 -- name: erase_review_texts(workspace_id, lead_id)
 -- Who decided what stays; what they wrote goes.
-UPDATE review_action a SET edited_text = NULL, reject_reason = NULL FROM ai_draft d
+UPDATE review_action a SET edited_text = NULL, reject_reason = NULL, passed = '[]', response_url = NULL FROM ai_draft d
 WHERE d.workspace_id = $1 AND d.lead_id = $2 AND a.draft_id = d.id
-  AND (a.edited_text IS NOT NULL OR a.reject_reason IS NOT NULL);
+  AND (a.edited_text IS NOT NULL OR a.reject_reason IS NOT NULL OR a.passed <> '[]' OR a.response_url IS NOT NULL);
 
 -- name: erase_meeting_reasons(workspace_id, lead_id)
 -- The overseer's word stays, its reasons go.

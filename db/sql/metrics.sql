@@ -53,3 +53,21 @@ SELECT
         WHERE beat_at > now() - interval '10 seconds' GROUP BY 1, 2) t) AS processes,
     (SELECT count(*) FROM workspace_settings WHERE auto_send_revision_enabled) AS revised_workspaces,
     (SELECT count(*) FROM workspace_settings WHERE NOT auto_send_revision_enabled) AS other_workspaces;
+
+-- name: sending(past_lease_s)
+-- Whether what is due is sent: what is open, by state, and who lives to do it.
+SELECT count(*) FILTER (WHERE status = 'scheduled' AND greatest(scheduled_for, retry_at) <= now()) AS due,
+       count(*) FILTER (WHERE status = 'scheduled' AND greatest(scheduled_for, retry_at) > now()) AS later,
+       count(*) FILTER (WHERE status = 'claimed') AS claimed,
+       count(*) FILTER (WHERE status = 'claimed' AND lease_until < now() - make_interval(secs => $1)) AS past_lease,
+       coalesce(extract(epoch FROM now() - min(greatest(scheduled_for, retry_at))
+                FILTER (WHERE status = 'scheduled' AND greatest(scheduled_for, retry_at) <= now())), 0)::float8
+           AS overdue_s,
+       (SELECT count(*) FROM process_heartbeat WHERE role = 'worker' AND beat_at > now() - interval '10 seconds')
+           AS workers
+FROM delivery WHERE status IN ('scheduled', 'claimed');
+
+-- name: drifted()
+-- Every monitor of every workspace, and whether the last day differs from the seven before.
+SELECT workspace_id, monitor, recent_value, baseline_value, difference, drifted FROM analytics.drift
+ORDER BY workspace_id, monitor;

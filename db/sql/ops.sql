@@ -177,6 +177,10 @@ FROM process_heartbeat WHERE beat_at > now() - interval '10 seconds' ORDER BY ro
 -- What an action was done to.
 SELECT DISTINCT subject FROM admin_audit WHERE action = $1;
 
+-- name: newest_of_action(action, limit)
+-- When an action was done to what, by whom and why; the newest first.
+SELECT subject, after, actor, via, reason, created_at FROM admin_audit WHERE action = $1 ORDER BY id DESC LIMIT $2;
+
 -- name: events_on(topic)
 -- How many events of ours went to a topic, or wait for it.
 SELECT count(*) FROM outbox WHERE topic = $1;

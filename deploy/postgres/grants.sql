@@ -27,8 +27,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON web_session TO draft_pipeline_web;
 -- The flow. Nobody deletes but what waits (a request that a newer message replaces) and holds of meetings: the rest is
 -- the owner's, for retention and erasure.
 GRANT SELECT, INSERT, UPDATE ON lead, message, draft_pipeline_run, ai_draft, draft_claim, delivery, review_request,
-    meeting_overseer_decision, followup_task, suppression, ingest_watermark, model_call, workspace_budget
+    meeting_overseer_decision, followup_task, suppression, ingest_watermark, model_call, workspace_budget, send_pace
     TO draft_pipeline_worker;
+GRANT SELECT ON restore_quarantine TO draft_pipeline_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox, booking TO draft_pipeline_worker;
 GRANT SELECT, INSERT ON draft_run_context, draft_pipeline_artifact TO draft_pipeline_worker;
 GRANT SELECT, INSERT, UPDATE ON ai_interaction TO draft_pipeline_worker;
@@ -44,6 +45,7 @@ GRANT UPDATE (updated_at) ON draft_pipeline_run TO draft_pipeline_web;
 GRANT SELECT, INSERT, UPDATE ON lead, booking TO draft_pipeline_web;
 GRANT SELECT, UPDATE ON ai_draft, review_request TO draft_pipeline_web;
 GRANT SELECT, INSERT ON review_action TO draft_pipeline_web;
+GRANT SELECT ON draft_fate TO draft_pipeline_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox TO draft_pipeline_web;
 
 -- Each process tells that it lives, and takes its row away when it ends.

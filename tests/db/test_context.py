@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from agents import starting
+from agents.hard_blocks import check_text, codes
 from agents.prompting import bundle_figures, profile_of
 from agents.rim import Rim
 from agents.stages import STAGES
@@ -23,7 +24,7 @@ from schemas.codes import KillSwitch, Stage
 from schemas.events import DraftRequested
 from schemas.ids import draft_id
 from tests.conftest import Database
-from tests.db.meeting_rows import TOMORROW, WORKSPACE, Want, add_slot, add_want, add_workspace
+from tests.db.meeting_rows import TOMORROW, WORKSPACE, Want, add_slot, add_want, add_workspace, hold
 from tests.samples import naughty_strings
 
 SECTION = re.compile(r"# verified_context_instructions\n.*?\n# Now\n", re.DOTALL)
@@ -223,6 +224,20 @@ async def test_knowledge_is_found_by_the_stems_of_its_own_language(
     )  # fmt: skip
     await place.pool.execute("UPDATE message SET body = $1 WHERE message_id = $2", asked, f"m-{place.want.draft}")
     assert [entry.text for entry in (await place.state()).snapshot.knowledge] == [text]
+
+
+async def test_a_time_that_somebody_holds_is_neither_offered_nor_may_it_be_named(place: Place) -> None:
+    """Context and hard block agree: free, it may stand in a reply; held by another lead, it blocks."""
+    text = f"How about {TOMORROW:%d.%m.%Y} at {TOMORROW:%H:%M} UTC?"
+
+    async def blocks() -> list[str]:
+        snapshot = (await place.state()).snapshot
+        return codes(check_text(text, snapshot, scheduling=True))
+
+    assert "meeting_time_not_free" not in await blocks()
+    slot = await place.pool.fetchval("SELECT id FROM availability_slot")
+    await hold(place.pool, await add_want(place.pool, "ben"), slot)
+    assert "meeting_time_not_free" in await blocks()
 
 
 async def test_naughty_strings_in_knowledge_are_shown_as_they_are(place: Place) -> None:

@@ -14,13 +14,12 @@ from agents import review
 from agents.delivering import deliver
 from agents.ingest import ingest_batch
 from agents.persist import persist
-from agents.undoing import undo
 from app.cli.switch import flip
 from db import sql
 from db.pool import Connection, transaction
 from db.queries import Query
 from tests.conftest import Database
-from tests.db.sending import Sending, approvals, arrives, gather, race, sending
+from tests.db.sending import Sending, actions, arrives, gather, race, sending
 
 RACES = 1_000
 BATCH = 10
@@ -55,7 +54,7 @@ async def expect_sent_once(many: Sending) -> None:
 async def test_of_two_approvals_at_once_one_sends(database: Database, dice: random.Random) -> None:
     """Two people approve the same draft in the same moment: one is heard, the other told so, one message goes out."""
     async with sending(database, RACES, scheduled=False) as many:
-        ann, bob = await approvals(many, "ann"), await approvals(many, "bob")
+        ann, bob = await actions(many, "ann"), await actions(many, "bob")
         await gather(
             [
                 lambda one=one, other=other: race(review.handle(one, many.rim), review.handle(other, many.rim), dice)  # type: ignore[misc]
@@ -75,7 +74,7 @@ async def test_of_two_approvals_at_once_one_sends(database: Database, dice: rand
 async def test_an_approval_and_a_due_send_make_one_message(database: Database, dice: random.Random) -> None:
     """A person approves a scheduled draft while a worker sends it: one message, by one of the two."""
     async with sending(database, RACES) as many:
-        commands, due = await approvals(many, "ann"), await many.take()
+        commands, due = await actions(many, "ann"), await many.take()
         await gather(
             [
                 lambda row=row, command=command: race(  # type: ignore[misc]
@@ -197,19 +196,18 @@ async def test_a_message_that_came_after_the_claim_is_not_answered_by_it(
 
 
 async def undo_against_sends(many: Sending, dice: random.Random) -> list[Any]:
-    """A person stops each due send; returns the drafts that went out although they were told it was stopped."""
-    due = await many.take()
-
-    async def stop(draft: uuid.UUID) -> str:
-        async with transaction(many.pool) as connection:
-            result, _ = await undo(connection, draft, actor="ann", via="web")
-        return result
-
-    results = await gather(
-        [lambda row=row: race(stop(row["draft_id"]), deliver(many.rim, row), dice) for row in due]  # type: ignore[misc]
+    """A person stops each due send; returns the drafts that went out although it is on record that they were stopped."""
+    commands, due = await actions(many, "ann", "undo"), await many.take()
+    await gather(
+        [
+            lambda row=row, command=command: race(  # type: ignore[misc]
+                review.handle(command, many.rim), deliver(many.rim, row), dice
+            )
+            for row, command in zip(due, commands, strict=True)
+        ]
     )
-    stopped = {row["draft_id"] for row, (result, _) in zip(due, results, strict=True) if result == "undone"}
-    return sorted(stopped & many.ledger.taken.keys())
+    stopped = await many.column("SELECT draft_id FROM review_action WHERE result = 'undone'")
+    return sorted(set(stopped) & many.ledger.taken.keys())
 
 
 async def test_an_undo_is_in_time_or_says_that_it_is_not(database: Database, dice: random.Random) -> None:

@@ -12,7 +12,8 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,16 +26,17 @@ from agents.fates import Fate
 from agents.outcomes import sha256_of
 from agents.review import expire_reviews
 from agents.rim import Rim
+from app.cli.token import make_token
 from app.config import Config
 from app.slack.client import SlackClient
 from app.slack.posting import SlackPosting
 from app.stack.local import LocalStack
 from app.stack.slack_server import TEAM
-from app.web.server import create_app
+from app.web.server import Web, create_app
 from app.worker import Worker
 from db import sql
 from db.pool import Pool, create_pool
-from schemas.codes import Channel, Mode
+from schemas.codes import Channel, Mode, Role
 from schemas.context import DraftRunContextPack, DraftRunSnapshot, Knowledge, Profile, Turn
 from schemas.events import ReviewCommand
 from schemas.settings import PolicyRules, WorkspaceSettings
@@ -56,6 +58,15 @@ class Desk:
     slack: SlackClient
     stack: LocalStack
     posting: SlackPosting
+
+    async def clear(self) -> None:
+        """As a new database: no workspace, no event, the first policy."""
+        await self.pool.execute(
+            "DELETE FROM workspace; DELETE FROM outbox; DELETE FROM api_token;"
+            " DELETE FROM confidence_policy_revision WHERE revision > 1"
+        )
+        web: Web = self.app.state.web
+        web.limiter._buckets.clear()
 
     # ---- what is there
 
@@ -211,9 +222,93 @@ class Desk:
         async with httpx2.AsyncClient(transport=transport, base_url="http://desk.test") as client:
             return await client.post("/webhooks/slack/interactions", content=body, headers=headers)
 
+    # ---- the web
+
+    def visitor(self, **headers: str) -> httpx2.AsyncClient:
+        """A browser that nobody signed in; it follows where it is led."""
+        transport = httpx2.ASGITransport(app=self.app)
+        return httpx2.AsyncClient(
+            transport=transport, base_url=self.config.public_url, headers=headers, follow_redirects=True
+        )
+
+    async def token(self, role: Role = Role.REVIEWER, workspace: str | None = "ws-review", **more: Any) -> str:
+        """A token of somebody named `ann`."""
+        async with self.pool.acquire() as connection:
+            return await make_token(
+                connection, "ann", role, workspace, **({"expires": None, "one_time": False, "by": "test"} | more)
+            )
+
+    @asynccontextmanager
+    async def browser(self, role: Role = Role.REVIEWER, workspace: str | None = "ws-review") -> AsyncIterator[Browser]:
+        """Somebody signed in, whose browser runs no scripts; a worker carries out what they decide."""
+        await sql.admin.create_workspace_if_absent.run(self.pool, workspace_id="ws-review")
+        token = await self.token(role, workspace)
+        working = asyncio.create_task(self.work())
+        async with self.visitor() as visitor:
+            await visitor.post("/sign-in", data={"token": token})
+            yield Browser(visitor)
+        working.cancel()
+
+    async def work(self) -> None:
+        """A worker's agent: what is recorded is carried out at once."""
+        while True:
+            for action in await self.pool.fetch("SELECT * FROM review_action WHERE done_at IS NULL"):
+                await self.handle(action)
+            await asyncio.sleep(0.01)
+
     def response_url(self) -> str:
         """An address as Slack gives one with each click."""
         return f"{self.stack.slack.url}/response/{next(_numbers)}"
+
+
+@dataclass
+class Browser:
+    """Shows pages and fills in their forms, as one without scripts does."""
+
+    client: httpx2.AsyncClient
+
+    async def show(self, address: str) -> str:
+        """The page at an address of ours."""
+        answer = await self.client.get(address)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    async def submit(self, page: str, form: str, **fields: str) -> httpx2.Response:
+        """Send the form of this page whose address ends with `form`, with what stands in it and what is written."""
+        action, given = next(each for each in forms_of(page) if each[0].partition("?")[0].endswith(form))
+        unknown = fields.keys() - given.keys()
+        assert not unknown, f"no such field: {unknown}"
+        written = {name: value.replace("\n", "\r\n") for name, value in (given | fields).items()}
+        return await self.client.post(action, data=written)
+
+
+class _Forms(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self._field: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.found.append((given.get("action", ""), {}))
+        elif tag in ("input", "textarea") and "name" in given and self.found:
+            self.found[-1][1][given["name"]] = given.get("value", "")
+            self._field = given["name"] if tag == "textarea" else None
+
+    def handle_endtag(self, tag: str) -> None:
+        self._field = None if tag == "textarea" else self._field
+
+    def handle_data(self, data: str) -> None:
+        if self._field is not None:
+            self.found[-1][1][self._field] += data.removeprefix("\n")  # the first newline of a text area is not its
+
+
+def forms_of(page: str) -> list[tuple[str, dict[str, str]]]:
+    """Address and fields of each form of a page."""
+    reader = _Forms()
+    reader.feed(page)
+    return reader.found
 
 
 def snapshot(workspace: str, draft: uuid.UUID, seq: int) -> DraftRunSnapshot:
@@ -290,7 +385,3 @@ async def desk_at(stack: LocalStack, database: Database, **env: str) -> AsyncIte
     finally:
         await slack.close()
         await pool.close()
-
-
-def an_hour_ago() -> datetime:
-    return datetime.now(UTC) - timedelta(hours=1)

@@ -250,7 +250,16 @@ async def test_the_agent_checks_an_edit_again(desk: Desk) -> None:
     assert await desk.carry_out(draft) == ["refused_amount_not_in_context", "refused_placeholder"]
 
 
-@pytest.mark.parametrize("text", ["", " \n ", "x" * (DRAFT_CHARS_MAX + 1), "a\x00b", "a\ud800b"], ids=repr)
+NO_REPLY = {
+    "empty": "",
+    "blank": " \n ",
+    "endless": "x" * (DRAFT_CHARS_MAX + 1),
+    "nul": "a\x00b",
+    "surrogate": "a\ud800b",
+}
+
+
+@pytest.mark.parametrize("text", NO_REPLY.values(), ids=NO_REPLY)
 async def test_an_edit_that_is_no_reply_stays_in_the_form(desk: Desk, text: str) -> None:
     """Empty, endless, unstorable: the form says so and keeps what was written; nothing is recorded."""
     draft = await desk.draft()

@@ -16,7 +16,9 @@ from agents.outside_bookings import record_outside_booking
 from agents.reading import read_event
 from agents.review import expire_reviews
 from app.stack.local import LocalStack
+from db import sql
 from db.pool import create_pool
+from db.queries import Query
 from schemas.booking import OutsideBooking
 from schemas.events import RevisionResult
 from tests.conftest import Database
@@ -268,8 +270,20 @@ async def test_the_legacy_system_books_for_itself(office: Desk) -> None:
     shows(found, action="none", booking=None, followup=None, decision="approve", outcome="booked")
 
 
-async def test_a_message_about_nothing_to_book_leaves_no_trace_of_a_meeting(office: Desk) -> None:
-    """No decision, no booking, no task, and no flag that later steps would ask about."""
+async def test_a_message_about_nothing_to_book_leaves_no_trace_of_a_meeting(
+    office: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No decision, no booking, no task, and not one statement more than without meetings."""
+    asked: list[str] = []
+    bind = Query._bind
+
+    def noted(query: Query, given: dict[str, Any]) -> list[Any]:
+        asked.append(query.name)
+        return bind(query, given)
+
+    monkeypatch.setattr(Query, "_bind", noted)
     draft = await office.answer("ann", "Hello, how do I rename my board? !!confident")
+    assert {"record_decision_if_leased", "record_sent"} <= set(asked)
+    assert not set(asked) & {query.name for query in sql.booking}
     shows(await end(office, draft), status="sent", decision=None, booking=None, followup=None)
     assert not (await office.draft(draft))["scheduling"]

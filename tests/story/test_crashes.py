@@ -25,7 +25,6 @@ POINTS = (
     "call.recorded",
     "call.answered",
     "call.settled",
-    "slot.held",
     "evaluation.recorded",
     "claim.revision.before_commit",
     "claim.revision.committed",
@@ -35,6 +34,7 @@ POINTS = (
     "claim.delivery.committed",
     "delivery.called",
     "delivery.settled",
+    "slot.held",
 )
 INGEST_POINTS = ("ingest.before_commit", "ingest.committed")
 WORKSPACE = "ws-crash"

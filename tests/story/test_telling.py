@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from app.cli.lagging import group_reader, watermarks_of
 from app.metrics.catalogue import WebMetrics
 from app.metrics.exporter import Exporter
 from app.metrics.passing_on import exposition
 from app.stack.process import free_port
+from app.web.lag_watch import LagWatch
 from db.pool import create_pool
 from schemas.topics import DEAD_LETTER, INBOUND_MESSAGE, TOPICS
 from tests.roles import grant, make_roles
@@ -95,9 +98,10 @@ async def settled(told: Told) -> tuple[Samples, bytes]:
 async def exported(told: Told) -> bytes:
     """What `web` tells of all, read with the database role that is shipped for it."""
     metrics, pool = WebMetrics(), await create_pool(told.roles["web"], size=2)
-    exporter = Exporter(told.flow.config, pool, metrics)
-    await exporter.read()
-    await exporter.close()
+    watch = LagWatch(told.flow.config, pool)
+    async with group_reader(told.flow.config) as reader:
+        watch.note(await reader.lags(await watermarks_of(pool)), time.time())
+    await Exporter(pool, watch, metrics).read()
     await pool.close()
     return exposition(metrics.book.registry)
 

@@ -21,7 +21,7 @@ from app.web.server import Web, create_app
 from db.pool import connect
 from schemas.codes import Role
 from tests.conftest import administer
-from tests.web.seeding import OWN, Seeded, seed_both
+from tests.web.seeding import OWN, Seeded, seed_both, seed_letters
 
 ORIGIN = "http://console.test"
 WEB_SECRET = "not-a-secret-but-long-enough"
@@ -101,9 +101,10 @@ async def web_database(stack: LocalStack, template_database: str) -> AsyncIterat
 @pytest.fixture(scope="session")
 async def site(stack: LocalStack, web_database: str) -> AsyncIterator[Site]:
     """The application, running."""
-    app = create_app(config_for(stack, web_database))
+    config = config_for(stack, web_database)
+    app = create_app(config)
     connection = await connect(web_database)
-    seeded = await seed_both(connection)
+    seeded = await seed_letters(config, await seed_both(connection))
     async with app.router.lifespan_context(app):
         yield Site(app, connection, web_database, seeded)
     await connection.close()

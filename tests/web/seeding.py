@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 
+from app.config import Config
+from app.kafka.producer import new_producer
+from app.kafka.topics import create_topics
 from db import sql
 from schemas.codes import FEATURE_ID, Stage
+from schemas.topics import DEAD_LETTER, INBOUND_MESSAGE
 
 OWN, OTHER = "ws-own", "ws-other"
 # Stands in every text and every id that a producer chose, of the other workspace.
@@ -25,11 +30,13 @@ class Seeded:
     workspace_id: str
     run_id: uuid.UUID
     draft_id: uuid.UUID
+    letter: str = ""
 
     def parameter(self, name: str) -> str:
         """The value for a path parameter of this name. A new name needs a line here."""
         known = {"workspace_id": self.workspace_id, "run_id": str(self.run_id), "draft_id": str(self.draft_id)}
         known |= {"name": "AUTO_SEND_DISABLED", "audit_id": "1"}
+        known |= {"place": self.letter}
         assert name in known, f"tests/web/seeding.py does not know what {{{name}}} stands for"
         return known[name]
 
@@ -93,6 +100,35 @@ async def seed(connection: asyncpg.Connection, workspace: str, mark: str) -> See
             feature_id=FEATURE_ID[stage], source="pipeline", status=status, cost_usd=0.002, metadata={"attempt": 1}, **call,
         )  # fmt: skip
     return seeded
+
+
+async def seed_letters(config: Config, seeded: dict[str, Seeded]) -> dict[str, Seeded]:
+    """A dead letter for each workspace, with a text that nobody may see; with the places in `letter`."""
+    await create_topics(config, 1)
+    marks = {OWN: "own-mark", OTHER: MARK}
+    return {
+        name: replace(each, letter=await add_letter(config, name, marks[name], reason="invalid_field"))
+        for name, each in seeded.items()
+    }
+
+
+async def add_letter(config: Config, workspace: str, mark: str, *, reason: str, body: str = "a private text") -> str:
+    """A dead letter as the pipeline writes it; its place."""
+    value = {"schema_version": 1, "message_id": f"message-{mark}", "workspace_id": workspace, "body": body}
+    headers = {"dlq_reason": reason, "dlq_error": "channel: missing", "dlq_topic": INBOUND_MESSAGE.name}
+    headers |= {"dlq_partition": "3", "dlq_offset": "14", "dlq_attempts": "1", "dlq_at": "2026-11-02T08:00:00Z"}
+    producer = new_producer(config)
+    await producer.start()
+    try:
+        taken = await producer.send_and_wait(
+            DEAD_LETTER.name,
+            json.dumps(value).encode(),
+            key=f"lead-{mark}".encode(),
+            headers=[(name, text.encode()) for name, text in headers.items()],
+        )
+    finally:
+        await producer.stop()
+    return f"{taken.partition}:{taken.offset}"
 
 
 async def insert(connection: asyncpg.Connection, table: str, **columns: Any) -> None:

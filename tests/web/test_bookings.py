@@ -41,11 +41,12 @@ def report(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 async def client(site: Site) -> AsyncIterator[Client]:
-    """The running application, with a workspace of its own for these tests."""
-    if not await site.db.fetchval("SELECT 1 FROM workspace WHERE id = $1", WORKSPACE):
-        await add_workspace(site.web.pool)
+    """The running application, with a workspace of its own that is gone after the test."""
+    await add_workspace(site.web.pool)
     async with site.program(Role.WORKSPACE_ADMIN, WORKSPACE) as program:
         yield Client(program, site.web.pool)
+    site.tokens.pop((Role.WORKSPACE_ADMIN, WORKSPACE))
+    await site.db.execute("DELETE FROM workspace WHERE id = $1", WORKSPACE)
 
 
 async def test_a_booking_is_recorded_once_and_its_slot_is_taken(client: Client) -> None:

@@ -88,6 +88,7 @@ async def test_a_form_that_was_not_touched_changes_nothing(site: Site) -> None:
     async with site.browser(Role.SUPER_ADMIN) as browser:
         difference = await browser.post(f"{PAGE}/preview", data=form_of(await browser.get(PAGE)))
     assert "Nothing differs" in difference.text
+    await site.db.execute("UPDATE workspace_settings SET auto_send_revision_max_iterations = 3")
 
 
 async def test_a_value_that_makes_no_sense_is_told(site: Site) -> None:
@@ -233,7 +234,7 @@ async def test_a_switch_is_off_in_one_click_and_on_with_a_look(site: Site) -> No
         off = await browser.post(f"/control/switches/{SWITCH}/off", data={"csrf": csrf_of(page), "reason": button[1]})
         assert (off.status_code, off.headers["location"]) == (303, "/control")
         assert await site.db.fetchval("SELECT disabled FROM kill_switch WHERE name = $1", SWITCH)
-        assert "automatic sending is off" in (await browser.get("/")).text
+        assert "off for all processes, by token:super_admin-all" in (await browser.get("/")).text
 
         shown = await browser.get(f"/control/switches/{SWITCH}")
         seen = re.search(r'name="seen" value="([^"]+)"', shown.text)

@@ -5,11 +5,15 @@ A page module has `PAGE`, what the navigation needs, and `router`, whose depende
 
 from typing import Final
 
-from app.web.pages import ai_ops, control, overview, review
+from app.web.pages import ai_ops, control, dead_letters, lag, overview, quality, review, runs
 
 PAGES: Final = (
     overview,
     review,
+    lag,
+    runs,
+    dead_letters,
     ai_ops,
+    quality,
     control,
 )

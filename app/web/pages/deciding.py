@@ -3,15 +3,14 @@
 import asyncio
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final
 
-import structlog
 from fastapi import APIRouter, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
 from agents.approval import blocks_of, forbidding, with_edit
-from agents.recording import Decision, problem_of, record
-from agents.undoing import undo
+from app.review.recording import Decision, problem_of, record, unchanged_is_approved
 from app.review.sealing import seal, unseal
 from app.review.words import refusal_in_words
 from app.web.access import Who, require
@@ -19,14 +18,11 @@ from app.web.pages.draft import Written, load, shown_to
 from app.web.pages.review import PAGE, Chosen, Filters
 from app.web.rendering import as_json, render, wants_json
 from db import sql
-from db.pool import transaction
 from schemas.codes import ReviewAction
 from schemas.limits import DRAFT_CHARS_MAX
 
 if TYPE_CHECKING:
     from app.web.server import Web
-
-log = structlog.get_logger()
 
 router: Final = APIRouter(dependencies=[require(*PAGE.roles)], include_in_schema=False)
 
@@ -69,6 +65,12 @@ async def resend(request: Request, draft_id: uuid.UUID, who: Who, filters: Chose
     return await _decide(request, draft_id, who, filters, ReviewAction.CONFIRM_RESEND, seen)
 
 
+@router.post("/drafts/{draft_id}/undo")
+async def take_back(request: Request, draft_id: uuid.UUID, who: Who, filters: Chosen, seen: Seen = "") -> Response:
+    """Stop a scheduled send, until it is claimed."""
+    return await _decide(request, draft_id, who, filters, ReviewAction.UNDO, seen)
+
+
 async def _decide(
     request: Request,
     draft_id: uuid.UUID,
@@ -88,7 +90,8 @@ async def _decide(
     problem = problem_of(decision)
     if problem is not None:
         return await _again(request, draft_id, who, filters, Written(action, text or "", problem), 422)
-    if action is ReviewAction.EDIT:
+    decision = unchanged_is_approved(decision)
+    if decision.action is ReviewAction.EDIT:
         checked = await _checked(web, decision)
         if isinstance(checked, Written):
             return await _again(request, draft_id, who, filters, checked, 422)
@@ -107,9 +110,7 @@ async def _checked(web: "Web", decision: Decision) -> Decision | Written:
     blocks = await blocks_of(web.pool, decision.draft_id, text)
     if blocks is None:
         return Written(decision.action, text, f"This cannot be sent: {refusal_in_words('context_gone')}.")
-    looked_at = Decision(
-        with_edit(decision.binding, text, blocks), decision.action, decision.actor, decision.via, decision.text
-    )
+    looked_at = replace(decision, binding=with_edit(decision.binding, text, blocks))
     if forbidding(blocks, looked_at.binding, text, edited=True) is not None:
         return Written(decision.action, text, "Nobody may send this text as it is.", blocks)
     if forbidding(blocks, decision.binding, text, edited=True) is None:
@@ -138,16 +139,3 @@ async def _carried_out(web: "Web", action_id: uuid.UUID, draft_id: uuid.UUID) ->
 def _to_page(request: Request, draft_id: uuid.UUID, filters: Filters, action_id: uuid.UUID) -> Response:
     query = filters.query(action=str(action_id))
     return RedirectResponse(f"{'/api' if wants_json(request) else ''}/drafts/{draft_id}{query}", 303)
-
-
-@router.post("/drafts/{draft_id}/undo")
-async def take_back(request: Request, draft_id: uuid.UUID, who: Who, filters: Chosen) -> Response:
-    """Stop a scheduled send. It is done at once: a command on its way might come after the send."""
-    web: Web = request.app.state.web
-    await shown_to(web, draft_id, who)
-    async with transaction(web.pool) as connection:
-        result, rows = await undo(connection, draft_id, actor=who.subject, via="web")
-    web.relay.publish(rows)
-    log.info("scheduled_send_undone", draft_id=str(draft_id), reason=result)
-    latest = await sql.queue.actions_of_draft.rows(web.pool, draft_id=draft_id)
-    return _to_page(request, draft_id, filters, latest[0]["id"])

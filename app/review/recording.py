@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -48,6 +48,13 @@ class Recorded:
 
     action_id: uuid.UUID
     rows: list[OutboxRow]
+
+
+def unchanged_is_approved(decision: Decision) -> Decision:
+    """An edit that changes nothing is an approval: the text stays its writer's."""
+    if decision.action is ReviewAction.EDIT and sha256_of(decision.text or "") == decision.binding.content_sha256:
+        return replace(decision, action=ReviewAction.APPROVE, text=None)
+    return decision
 
 
 def problem_of(decision: Decision) -> str | None:
