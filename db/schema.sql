@@ -467,11 +467,40 @@ CREATE TABLE review_request (
     expires_at      timestamptz NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now(),
     closed_at       timestamptz,
+    slack_team_id     text,
+    slack_previous_ts text,
+    slack_attempts    integer NOT NULL DEFAULT 0,
+    slack_retry_at    timestamptz,
+    expiry_told_at    timestamptz,
     CHECK ((status = 'open') = (closed_at IS NULL))
 );
 CREATE INDEX review_request_open ON review_request (workspace_id, created_at) WHERE status = 'open';
+CREATE INDEX review_request_closed ON review_request (workspace_id, closed_at DESC) WHERE status <> 'open';
+CREATE INDEX review_request_unposted ON review_request (slack_retry_at NULLS FIRST, created_at)
+    WHERE status = 'open' AND slack_ts IS NULL;
+CREATE INDEX review_request_slack_stale ON review_request (closed_at)
+    WHERE status <> 'open' AND coalesce(slack_ts, slack_previous_ts) IS NOT NULL AND slack_updated_at IS NULL;
+CREATE INDEX review_request_expiry_untold ON review_request (closed_at)
+    WHERE status = 'expired' AND slack_ts IS NOT NULL AND expiry_told_at IS NULL;
 
--- Append-only: who, how, what, on which text.
+-- Asked again, with a new time to answer: Slack gets a new message, and the old one loses its buttons.
+CREATE FUNCTION review_asked_again() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.slack_previous_ts := CASE WHEN OLD.slack_ts IS NOT NULL AND OLD.slack_updated_at IS NULL THEN OLD.slack_ts
+                             ELSE OLD.slack_previous_ts END;
+    NEW.slack_ts := NULL;
+    NEW.posted_at := NULL;
+    NEW.slack_updated_at := NULL;
+    NEW.slack_attempts := 0;
+    NEW.slack_retry_at := NULL;
+    NEW.expiry_told_at := NULL;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER review_asked_again BEFORE UPDATE OF expires_at ON review_request
+    FOR EACH ROW EXECUTE FUNCTION review_asked_again();
+
+-- Append-only: who, how, what, on which text. `passed`: the hard blocks of the text that went out all the same.
+-- `response_url`: where Slack takes an answer to the click, gone once it was answered.
 CREATE TABLE review_action (
     id              uuid PRIMARY KEY,
     draft_id        uuid NOT NULL REFERENCES ai_draft ON DELETE CASCADE,
@@ -485,9 +514,14 @@ CREATE TABLE review_action (
     binding         jsonb NOT NULL DEFAULT '{}',
     result          text,
     created_at      timestamptz NOT NULL DEFAULT now(),
-    done_at         timestamptz
+    done_at         timestamptz,
+    passed          jsonb NOT NULL DEFAULT '[]',
+    response_url    text,
+    told_at         timestamptz
 );
 CREATE INDEX review_action_draft ON review_action (draft_id, created_at);
+CREATE INDEX review_action_untold ON review_action (done_at)
+    WHERE via = 'slack' AND told_at IS NULL AND result LIKE 'refused%';
 
 CREATE TABLE meeting_overseer_decision (
     id          uuid PRIMARY KEY,
@@ -751,6 +785,9 @@ CREATE INDEX lead_erased ON lead (workspace_id) WHERE erased_at IS NOT NULL;
 -- Imported, or completed by a backfill: its times say nothing about the pipeline.
 ALTER TABLE ai_draft ADD COLUMN backfilled boolean NOT NULL DEFAULT false;
 
+-- As told on the topics, kept for when the run is gone.
+ALTER TABLE ai_draft ADD COLUMN evaluation_latency_ms integer, ADD COLUMN revision_latency_ms integer;
+
 -- What takes the place of an id of an erased lead: who knows the id finds the row again, nobody reads the id from it.
 CREATE FUNCTION erased_id(workspace_id text, id text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN 'erased:' || encode(sha256(convert_to(workspace_id || chr(10) || id, 'UTF8')), 'hex');
@@ -788,7 +825,8 @@ SELECT d.id AS draft_id, (d.created_at AT TIME ZONE 'UTC')::date AS day, d.works
        d.revision_outcome, d.auto_send_revision_attempted_at IS NOT NULL AS revision_attempted,
        d.auto_send_revision_applied AS revision_applied, d.auto_send_revision_iterations AS revision_iterations,
        q.id IS NOT NULL AS needs_review, x.finished_at AS sent_at, x.automatic AS sent_by_itself,
-       coalesce(x.edited, false) AS sent_edited, d.outcome_sequence AS outcomes, d.backfilled
+       coalesce(x.edited, false) AS sent_edited, d.outcome_sequence AS outcomes,
+       d.evaluation_latency_ms AS latency_ms, d.backfilled
 FROM public.ai_draft d
 LEFT JOIN public.review_request q ON q.draft_id = d.id
 LEFT JOIN public.delivery x ON x.draft_id = d.id AND x.status = 'sent';
@@ -821,6 +859,7 @@ COMMENT ON COLUMN analytics.drafts.sent_at IS 'When the provider had it, null wh
 COMMENT ON COLUMN analytics.drafts.sent_by_itself IS 'Sent by the policy (true) or by a person (false); null when not sent';
 COMMENT ON COLUMN analytics.drafts.sent_edited IS 'What was sent is a person''s text';
 COMMENT ON COLUMN analytics.drafts.outcomes IS 'Events on draft-outcome so far; the sequence of the last | | 0 and up';
+COMMENT ON COLUMN analytics.drafts.latency_ms IS 'From the start of the run to the judgement of the first text, null before it | ms | 0 and up';
 COMMENT ON COLUMN analytics.drafts.backfilled IS 'Imported, or completed by a backfill: its times say nothing about the pipeline';
 
 CREATE VIEW analytics.revisions AS
@@ -832,7 +871,7 @@ SELECT d.id AS draft_id, (d.auto_send_evaluated_at AT TIME ZONE 'UTC')::date AS 
        d.auto_send_threshold AS threshold,
        d.auto_send_revision_confidence >= d.auto_send_threshold AS reached_threshold,
        c.claimed_at, c.settled_at,
-       round(extract(epoch FROM c.settled_at - d.auto_send_evaluated_at) * 1000)::bigint AS latency_ms,
+       d.revision_latency_ms AS latency_ms,
        d.status = 'sent' AND d.auto_send_revision_applied AS revised_then_sent
 FROM public.ai_draft d
 LEFT JOIN public.draft_claim c ON c.draft_id = d.id AND c.purpose = 'revision'
@@ -953,8 +992,8 @@ SELECT day, workspace_id, step, count(*) AS drafts,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) AS p50_ms,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY ms) AS p95_ms
 FROM (SELECT (auto_send_evaluated_at AT TIME ZONE 'UTC')::date AS day, workspace_id, 'draft' AS step,
-             extract(epoch FROM auto_send_evaluated_at - created_at)::float8 * 1000 AS ms
-      FROM public.ai_draft WHERE auto_send_evaluated_at IS NOT NULL AND NOT backfilled
+             evaluation_latency_ms AS ms
+      FROM public.ai_draft WHERE evaluation_latency_ms IS NOT NULL
       UNION ALL
       SELECT day, workspace_id, 'revision', latency_ms FROM analytics.revisions WHERE latency_ms IS NOT NULL) steps
 GROUP BY day, workspace_id, step;

@@ -9,10 +9,11 @@ SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL AND conversation 
            AS due_sends;
 
 -- name: effective_switches()
--- Every switch with what the environments of living processes say.
+-- Every switch with what the environments of living processes say; the web process does nothing that one forbids.
 SELECT k.name, k.disabled, k.reason, k.changed_by, k.changed_at,
        coalesce((SELECT array_agg(h.process_id ORDER BY h.process_id) FROM process_heartbeat h
-                 WHERE h.beat_at > now() - interval '10 seconds' AND (h.switches ->> k.name) = 'true'), '{}') AS off_in
+                 WHERE h.beat_at > now() - interval '10 seconds' AND (h.switches ->> k.name) = 'true'
+                   AND h.role <> 'web'), '{}') AS off_in
 FROM kill_switch k ORDER BY k.name;
 
 -- name: runs_recent(workspace_id, status, limit, fate)
@@ -192,6 +193,17 @@ JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 ORDER BY 1, 2
 SELECT c.relname AS table, t.tgname AS name, t.tgenabled <> 'D' AS enabled
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND NOT t.tgisinternal ORDER BY 1, 2;
+
+-- name: functions_of(schema)
+-- What every function of ours does: arguments and body.
+SELECT p.proname AS name, pg_get_function_identity_arguments(p.oid) || ' ' || p.prosrc AS definition
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = $1 AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e') ORDER BY 1;
+
+-- name: views_of(schema)
+-- Every view, as the server reads it.
+SELECT c.relname AS name, pg_get_viewdef(c.oid) AS definition
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'v' ORDER BY 1;
 
 -- name: living_processes()
 -- Processes whose heart beat lately.
