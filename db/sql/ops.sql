@@ -9,10 +9,11 @@ SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL AND conversation 
            AS due_sends;
 
 -- name: effective_switches()
--- Every switch with what the environments of living processes say.
+-- Every switch with what the environments of living processes say; the web process does nothing that one forbids.
 SELECT k.name, k.disabled, k.reason, k.changed_by, k.changed_at,
        coalesce((SELECT array_agg(h.process_id ORDER BY h.process_id) FROM process_heartbeat h
-                 WHERE h.beat_at > now() - interval '10 seconds' AND (h.switches ->> k.name) = 'true'), '{}') AS off_in
+                 WHERE h.beat_at > now() - interval '10 seconds' AND (h.switches ->> k.name) = 'true'
+                   AND h.role <> 'web'), '{}') AS off_in
 FROM kill_switch k ORDER BY k.name;
 
 -- name: runs_recent(workspace_id, status, limit, fate)

@@ -36,7 +36,7 @@ MADE = {
     "dead-letters-retry": "fetch('/api/dead-letters').then(a => a.json()).then(a => '/dead-letters/retry?reason=' + a.by_reason[0].reason)",
 }
 DARK = ("overview", "control", "run")
-COLOURS = 64
+COLOURS = 128
 _LINK = re.compile(r"Look around: (http://[^/]+)(/sign-in\?link=\S+)")
 
 

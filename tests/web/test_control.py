@@ -234,7 +234,7 @@ async def test_a_switch_is_off_in_one_click_and_on_with_a_look(site: Site) -> No
         off = await browser.post(f"/control/switches/{SWITCH}/off", data={"csrf": csrf_of(page), "reason": button[1]})
         assert (off.status_code, off.headers["location"]) == (303, "/control")
         assert await site.db.fetchval("SELECT disabled FROM kill_switch WHERE name = $1", SWITCH)
-        assert "off for all processes, by token:super_admin-all" in (await browser.get("/")).text
+        assert "Off for all processes, by token:super_admin-all" in (await browser.get("/")).text
 
         shown = await browser.get(f"/control/switches/{SWITCH}")
         seen = re.search(r'name="seen" value="([^"]+)"', shown.text)

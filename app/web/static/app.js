@@ -88,4 +88,7 @@ document.addEventListener("htmx:after:swap", () => {
   document.querySelectorAll("#live .scroll").forEach((each, at) => { each.scrollLeft = kept.scrolled[at] ?? 0; });
   prepare(document);
 });
-document.addEventListener("DOMContentLoaded", () => prepare(document));
+document.addEventListener("DOMContentLoaded", () => {
+  prepare(document);
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+});
