@@ -6,10 +6,10 @@ LOG := .venv/setup.log
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test browser check bench chaos
+.PHONY: help setup demo test browser check check-rules dashboards bench chaos
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## build .venv from the lock and fetch the local broker (the second call is instant)
 	@:
@@ -34,6 +34,15 @@ check: $(STAMP) ## lint, format, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-rules: ## Prometheus' rules and their tests (needs promtool; on Debian: package prometheus)
+	@command -v promtool >/dev/null || { \
+	  echo "check-rules: promtool is not on the PATH; on Debian it is in the package prometheus"; exit 1; }
+	promtool check rules deploy/prometheus/rules.yml
+	cd deploy/prometheus && promtool test rules rules_test.yml rules_days_test.yml
+
+dashboards: $(STAMP) ## make Grafana's dashboards anew from the metric catalogue
+	@$(BIN)/python -m app.metrics.dashboards deploy/grafana/dashboards
 
 bench: $(STAMP) ## measure throughput, latency and start-up
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -23,14 +23,21 @@ class Unreadable:
     error: str
 
 
+def read_json(value: bytes) -> Any:
+    """The JSON in `value`, or Unreadable. Never raises, whatever the bytes are."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        return _not_json(value, str(error))
+
+
 def read_event(kind: type[E], value: bytes | None) -> E | Unreadable:
     """The event in `value`. Never raises, whatever the bytes are."""
     if value is None:
         return Unreadable(DeadLetterReason.NULL_VALUE, "the record has no value")
-    try:
-        parsed = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        return _not_json(value, str(error))
+    parsed = read_json(value)
+    if isinstance(parsed, Unreadable):
+        return parsed
     if not isinstance(parsed, dict):
         return Unreadable(DeadLetterReason.NOT_AN_OBJECT, "the value is no JSON object")
     version = parsed.get("schema_version", 1 if kind is not InboundMessage else None)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
-from agents.outcomes import add_event, draft_outcome
+from agents.outcomes import draft_outcome, envelope
 from agents.persist import TRANSIENT, backoff_s
 from app.slack.blocks import Decided, decided_message
 from app.slack.client import Posted, SlackClient
@@ -175,7 +175,8 @@ async def _tell(connection: Connection, retired: list[asyncpg.Record]) -> None:
             reason=REASON,
             sequence=draft["outcome_sequence"],
         )
-        await add_event(connection, event, draft["workspace_id"], None)
+        written = envelope(event, event.event_id, None) | {"taken_s": 0.0}  # a worker's sweep publishes it
+        await sql.outbox.add_event.value(connection, topic=event.topic, workspace_id=draft["workspace_id"], **written)
 
 
 async def _audit(connection: Connection, request: Request, erased: Erased) -> None:

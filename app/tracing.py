@@ -7,7 +7,7 @@ Attributes are codes, numbers and ids of ours: no text, no key, no message of an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from app import __version__
@@ -15,7 +15,7 @@ from app.config import Config, ConfigError
 from schemas.traces import read_traceparent
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Span, Tracer
     from opentelemetry.util.types import AttributeValue
 
     from agents.dead_letters import Incoming
@@ -51,7 +51,7 @@ class Noted:
             self._span.set_status(StatusCode.ERROR)
 
 
-_NOTHING: Final = Noted()
+_OFF: Final = nullcontext(Noted())
 
 
 class Tracing:
@@ -61,14 +61,14 @@ class Tracing:
         self._provider = provider
         self._tracer = provider.get_tracer("draft-pipeline", __version__) if provider is not None else None
 
-    @contextmanager
-    def event(self, record: Record, group: str) -> Iterator[Noted]:
+    def event(self, record: Record, group: str) -> AbstractContextManager[Noted]:
         """An agent works on a record."""
+        if self._tracer is None:
+            return _OFF
         place = _record_attributes(record.topic, record.partition, record.offset)
         attributes = {**place, "messaging.consumer.group.name": group}
         header = record.headers.get("traceparent")
-        with self._span(f"process {record.topic}", "CONSUMER", attributes, read_traceparent(header)) as span:
-            yield span
+        return self._span(self._tracer, f"process {record.topic}", "CONSUMER", attributes, read_traceparent(header))
 
     def ingested(self, batch: Sequence[Incoming], began_ns: int) -> None:
         """A batch is committed: a span for each record whose producer gave a trace."""
@@ -83,9 +83,10 @@ class Tracing:
                 kind = SpanKind.CONSUMER
                 self._tracer.start_span(name, context, kind, attributes, start_time=began_ns).end()
 
-    @contextmanager
-    def model_call(self, ask: Ask, model: str, identity: CallIdentity) -> Iterator[Noted]:
+    def model_call(self, ask: Ask, model: str, identity: CallIdentity) -> AbstractContextManager[Noted]:
         """A request to the model server; child of the event that asks."""
+        if self._tracer is None:
+            return _OFF
         attributes = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "openai",
@@ -94,30 +95,26 @@ class Tracing:
             "draft_pipeline.iteration": ask.iteration,
             "draft_pipeline.run_id": str(identity.run_id),
         }
-        with self._span(f"chat {model}", "CLIENT", attributes) as span:
-            yield span
+        return self._span(self._tracer, f"chat {model}", "CLIENT", attributes)
 
-    @contextmanager
-    def send(self, outgoing: Outgoing) -> Iterator[Noted]:
+    def send(self, outgoing: Outgoing) -> AbstractContextManager[Noted]:
         """A request to a provider."""
+        if self._tracer is None:
+            return _OFF
         attributes = {
             "draft_pipeline.channel": outgoing.channel,
             "draft_pipeline.draft_id": str(outgoing.draft_id),
             "draft_pipeline.automatic": outgoing.automatic,
         }
-        with self._span(f"send {outgoing.channel}", "CLIENT", attributes, outgoing.traceparent) as span:
-            yield span
+        return self._span(self._tracer, f"send {outgoing.channel}", "CLIENT", attributes, outgoing.traceparent)
 
     @contextmanager
     def _span(
-        self, name: str, kind: str, attributes: dict[str, Any], traceparent: str | None = None
+        self, tracer: Tracer, name: str, kind: str, attributes: dict[str, Any], traceparent: str | None = None
     ) -> Iterator[Noted]:
-        if self._tracer is None:
-            yield _NOTHING
-            return
         from opentelemetry.trace import SpanKind
 
-        with self._tracer.start_as_current_span(
+        with tracer.start_as_current_span(
             name,
             context=_context(traceparent),
             kind=SpanKind[kind],

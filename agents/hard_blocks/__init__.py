@@ -5,8 +5,9 @@ from collections.abc import Collection, Sequence
 from agents.hard_blocks.block import NO_SPAN, BlockGroup, HardBlock, Rule
 from agents.hard_blocks.claims import check_claims
 from agents.hard_blocks.context_claims import ContextClaims
+from agents.hard_blocks.meetings import speaks_of_meeting
 from agents.hard_blocks.promises import check_promises
-from agents.hard_blocks.safety import check_safety
+from agents.hard_blocks.safety import check_repeated, check_safety
 from agents.hard_blocks.topics import check_topics
 from schemas.context import DraftRunContextPack, DraftRunSnapshot
 
@@ -39,14 +40,16 @@ def check_text(
     """Every block of `text`: safety, claims, policy; in each group in the order of the text.
 
     `context` is `ContextClaims.from_snapshot(snapshot, pack_texts)`, built once per run; without it, it is built here.
-    `language` (BCP 47) and `scheduling` are what the strategy of the run says.
+    `language` (BCP 47) and `scheduling` are what the strategy of the run says; it may lie, so that a text which
+    speaks of a meeting is held to the free slots in any case, and the language the lead surely wrote goes first.
     """
     safety = check_safety(text)
     if any(block.rule in (Rule.EMPTY, Rule.OVER_LONG) for block in safety):
         return tuple(safety)
     context = context or ContextClaims.from_snapshot(snapshot, pack_texts)
     claims = [
-        *check_claims(text, context, scheduling=scheduling),
+        *check_claims(text, context, scheduling=scheduling or speaks_of_meeting(text)),
+        *check_repeated(text, (snapshot.settings.instructions, snapshot.campaign_instructions)),
         *check_promises(text, snapshot.settings.allowed_promises),
     ]
     policy = check_topics(text, snapshot, language)

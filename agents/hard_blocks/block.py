@@ -27,6 +27,8 @@ class Rule(StrEnum):
     FENCE_MARK = "fence_mark"
     CONTROL_CHARACTER = "control_character"
     PLACEHOLDER = "placeholder"
+    MARKUP = "markup"
+    MODEL_TALK = "speaks_to_a_model"
     OTHER_LEAD = "other_lead_data"
 
     AMOUNT = "amount_not_in_context"
@@ -40,11 +42,13 @@ class Rule(StrEnum):
     PHONE = "phone_not_in_context"
     IDENTIFIER = "identifier_not_in_context"
     PROMISE = "promise_not_allowed"
+    INSTRUCTIONS = "instructions_repeated"
 
     TOPIC = "always_ask_topic"
     MAYBE_OPT_OUT = "maybe_opt_out"
     FORBIDDEN_PHRASE = "forbidden_phrase"
     WRONG_LANGUAGE = "wrong_language"
+    ASKS_PRIVATE = "asks_for_private_data"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,18 @@ _DECLINED: Final = re.compile(
     r"|helaas|niet|geen|niestety|nie)(?![^\W\d_])"
 )
 
+_MEETING: Final = re.compile(
+    r"\b(?:meet(?:ing|s)?|appointments?|see you|talk to you|speak with you|call you (?:at|on)|let's (?:talk|speak)"
+    r"|scheduled?|booked you|calendar invit\w+|termin\w*|treffen|wir sehen uns|ich rufe sie|rendez-vous|réunion"
+    r"|on se voit|je vous appelle|cita|reunión|nos vemos|appuntamento|ci vediamo|afspraak|spotkanie|reunião)\b",
+    re.IGNORECASE,
+)
+
+
+def speaks_of_meeting(text: str) -> bool:
+    """Whether a reply arranges a meeting, whatever anybody says it does."""
+    return _MEETING.search(text) is not None
+
 
 def days_of_times(source: Source, claims: Sequence[Claim]) -> list[tuple[Claim, Claim | None]]:
     """Each time of day with the date, weekday or "tomorrow" it belongs to: beside it, or else before it in the"

@@ -42,6 +42,9 @@ _GOES_ON: Final = re.compile(r"\s(?!(?:at|in|on|or|and|for|to|till|until|from|be
 _WEEKDAY_BEFORE: Final = re.compile(
     r"(?<![^\W\d_-])([^\W\d_]{2,13}(?:-feira)?)\.?,?\s(?:(?:the|den|dem|der|le|el|il|dia|op|de) )?$"
 )
+# German short weekdays that stand before a date in English, too ("I could do 3 March"): only with a mark ("Do., 3.3.").
+_ENGLISH_WORDS: Final = frozenset({"do", "so"})
+_MARKED: Final = re.compile(r"[^\W\d_]+[.,]")
 _WEEKDAY_AFTER: Final = re.compile(r",?\s?\(?([^\W\d_]{3,13}(?:-feira)?)\b")
 _BEFORE_DATE: Final = re.compile(
     r"(?<![^\W\d_])(?:am|vom|zum|dem|den|der|ab|seit|le|du|au|el|del|il|dal|dia|op|dnia),?\s$"
@@ -120,7 +123,12 @@ def _named_days(source: Source, start: int) -> tuple[int, int, Days] | None:
 
 def _weekday_before(source: Source, start: int) -> re.Match[str] | None:
     found = _WEEKDAY_BEFORE.search(source.before(start, BEFORE_CHARS))
-    return found if found is not None and found[1] in SHORT_WEEKDAYS else None
+    if found is None or found[1] not in SHORT_WEEKDAYS:
+        return None
+    written = source.text[start - len(found.group()) : start]
+    if found[1] in _ENGLISH_WORDS and not (written[0].isupper() and _MARKED.match(written)):
+        return None
+    return found
 
 
 def read_date(source: Source, start: int) -> Claim | None:

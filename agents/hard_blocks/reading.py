@@ -8,7 +8,7 @@ from agents.hard_blocks.block import Rule
 from agents.hard_blocks.moments import day_words, read_date, read_time
 from agents.hard_blocks.numbers import NUMBER, amounts_in_words, read_amount
 from agents.hard_blocks.source import Claim, Source, blanked
-from agents.hard_blocks.strings import links_and_emails, read_identifier, read_phone
+from agents.hard_blocks.strings import disguised_links, links_and_emails, read_identifier, read_phone
 
 _DIGITS: Final = re.compile(r"\d+")
 # The first reader that knows a number has it.
@@ -42,6 +42,7 @@ def read_claims(text: str) -> tuple[Source, list[Claim]]:
             continue
         done = claim.end
         claims.append(claim)
+    claims += disguised_links(source)
     claims += day_words(source)
     claims += amounts_in_words(source)
     claims = [claim for claim in claims if claim.key or claim.rule not in _KEYED]

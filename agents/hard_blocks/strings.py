@@ -31,6 +31,12 @@ _HOST: Final = re.compile(
     r"|blog|news)"
     r"(?:[:/?#]\S*)?|(?:[\w-]+\.)+[a-z]{2,24}/\S*|(?:\d{1,3}\.){3}\d{1,3}(?:[:/]\S*)?)"
 )
+# Addresses that are written so that no program should see them: example[.]com, example dot com, me (at) example.
+_DISGUISED: Final = re.compile(
+    r"[\w-]+ ?[\[({] ?(?:dot|\.|at|@|punkt|point) ?[\])}] ?[\w-]+"
+    r"|[\w-]+ (?:dot|punkt|point) (?:com|net|org|io|de|co|info)(?!\w)"
+)
+_DISGUISES: Final = (" dot ", "dot]", "dot)", "[.", "(.", "[at", "(at", "[@", "(@", "punkt", " point ")
 _WEB: Final = re.compile(r"(?:https?://)?(?:www\.)?([^/?#]+)(.*)", re.IGNORECASE | re.DOTALL)
 
 _PHONE: Final = re.compile(r"\d(?:[ ().\-/]{0,3}\d){6,23}(?!\d)")
@@ -83,6 +89,13 @@ def links_and_emails(source: Source) -> list[Claim]:
         elif "://" in token or _HOST.fullmatch(token.lower()):
             claims.append(Claim(Rule.LINK, start, start + len(token), link_key(token)))
     return claims
+
+
+def disguised_links(source: Source) -> list[Claim]:
+    """Links and addresses in words; each claims a link that no context holds."""
+    if not any(sign in source.lower for sign in _DISGUISES):
+        return []
+    return [Claim(Rule.LINK, *found.span(), found.group()) for found in _DISGUISED.finditer(source.lower)]
 
 
 def read_phone(source: Source, start: int) -> Claim | None:

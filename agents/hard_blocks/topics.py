@@ -7,7 +7,7 @@ from typing import Final
 
 from agents.gates.reply_text import strip_quoted
 from agents.hard_blocks.block import BlockGroup, HardBlock, Rule
-from agents.hard_blocks.language import speaks_another_language
+from agents.hard_blocks.language import language_of, speaks_another_language
 from schemas.context import DraftRunSnapshot
 
 TOPICS_CACHED_MAX: Final = 1_024
@@ -39,6 +39,16 @@ _MAYBE_OPT_OUT: Final = re.compile(
     r"|newsletter|désabonn|désinscri|dar(?:me|se)? de baja|disiscri|descadastr|uitschrijven|afmelden|wypisa)",
 )
 
+# What no reply may ask a stranger for by itself.
+_ASKS_PRIVATE: Final = re.compile(
+    r"\b(?:(?:credit|debit|bank) ?card (?:number|details|data)|card (?:number|details)|cvv|cvc2?|security code"
+    r"|pin (?:code|number)|your pin|iban|social security number|ssn|passport number|seed phrase|recovery phrase"
+    r"|private key|api key|access token|log-?in (?:details|data)|credentials|gift cards?|kreditkarten(?:nummer|daten)"
+    r"|kartennummer|prüfnummer|ihre pin|zugangsdaten|numéro de carte|cryptogramme|identifiants|número de tarjeta"
+    r"|credenciales|numero di carta|carta di credito|número do cartão|kaartnummer|inloggegevens|numer karty)\b",
+    re.IGNORECASE,
+)
+
 
 def check_topics(text: str, snapshot: DraftRunSnapshot, language: str | None) -> list[HardBlock]:
     """Policy blocks. A span points into `text`; what only the lead wrote has none."""
@@ -52,8 +62,11 @@ def check_topics(text: str, snapshot: DraftRunSnapshot, language: str | None) ->
     if _MAYBE_OPT_OUT.search(asked):
         blocks.append(HardBlock(BlockGroup.POLICY, Rule.MAYBE_OPT_OUT))
     blocks += _forbidden(text, snapshot.settings.forbidden_phrases)
-    if speaks_another_language(text, language or snapshot.settings.language):
+    expected = snapshot.settings.language or language_of(strip_quoted(snapshot.trigger.body)) or language
+    if speaks_another_language(text, expected):
         blocks.append(HardBlock(BlockGroup.POLICY, Rule.WRONG_LANGUAGE))
+    if (secret := _ASKS_PRIVATE.search(text)) is not None:
+        blocks.append(HardBlock(BlockGroup.POLICY, Rule.ASKS_PRIVATE, *secret.span()))
     return blocks
 
 

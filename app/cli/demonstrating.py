@@ -92,7 +92,7 @@ def config_of(env: Mapping[str, str]) -> Config:
 
 
 @asynccontextmanager
-async def workers(local: LocalStack) -> AsyncIterator[None]:
+async def workers(local: LocalStack, count: int = WORKERS) -> AsyncIterator[None]:
     """Worker processes, tied to this one; no kill switch of the environment reaches them."""
     hidden = {
         "WORKER_ID": "",
@@ -102,7 +102,7 @@ async def workers(local: LocalStack) -> AsyncIterator[None]:
     }
     env = {**os.environ, **local.env, **hidden}
     command = [sys.executable, "-m", "app.cli", "worker"]
-    children = [Child(Plan(f"worker-{number + 1}", command, local.dir, env=env)) for number in range(WORKERS)]
+    children = [Child(Plan(f"worker-{number + 1}", command, local.dir, env=env)) for number in range(count)]
     try:
         ready = (child.wait_until(partial(_consumes, child), WORKER_READY_S_MAX) for child in children)
         await asyncio.gather(*ready)

@@ -87,11 +87,11 @@ class GroupReader:
         return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
     async def _members(self, group: str) -> tuple[str, dict[tuple[str, int], str]]:
-        """The group's state, and who owns each partition."""
+        """The group's state, and who owns each partition: the id of the member, and its host."""
         described = (await self._admin.describe_consumer_groups([group]))[0].groups[0]
         state, members = described[2], described[5]
         owners = {
-            (topic, partition): f"{member[1]}{member[2]}"
+            (topic, partition): f"{member[0]}{member[2]}"
             for member in members
             for topic, partition in _assigned(member[4])
         }

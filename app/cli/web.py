@@ -26,6 +26,7 @@ def web(
 
     config = load_config(env_file, NEEDS["web"])
     configure_logging(config.log_level)
+    print(f"web pages at http://{host}:{port}, for people at {config.public_url}", flush=True)
     # Who stands before us is decided by TRUSTED_PROXIES alone: uvicorn would believe any header from loopback.
     uvicorn.run(
         create_app(config),

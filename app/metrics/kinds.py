@@ -74,11 +74,20 @@ class Counter(Generic[*Ls]):
         names = _names(labels)
         book.declare(Declared(name, "counter", names, text))
         self._counter = prometheus.Counter(name, text, names, registry=book.registry)
+        self._series: dict[
+            tuple[*Ls], prometheus.Counter
+        ] = {}  # looking a series up by its labels costs ten times more
         for values in known:
-            self._counter.labels(*values)
+            self._of(values)
+
+    def _of(self, values: tuple[*Ls]) -> prometheus.Counter:
+        series = self._series.get(values)
+        if series is None:
+            series = self._series[values] = self._counter.labels(*values) if values else self._counter
+        return series
 
     def inc(self, *values: *Ls, by: float = 1.0) -> None:
-        (self._counter.labels(*values) if values else self._counter).inc(by)
+        self._of(values).inc(by)
 
 
 class Histogram(Generic[*Ls]):
@@ -88,9 +97,13 @@ class Histogram(Generic[*Ls]):
         names = _names(labels)
         book.declare(Declared(name, "histogram", names, text))
         self._histogram = prometheus.Histogram(name, text, names, registry=book.registry, buckets=tuple(buckets))
+        self._series: dict[tuple[*Ls], prometheus.Histogram] = {}
 
     def observe(self, value: float, *values: *Ls) -> None:
-        (self._histogram.labels(*values) if values else self._histogram).observe(value)
+        series = self._series.get(values)
+        if series is None:
+            series = self._series[values] = self._histogram.labels(*values) if values else self._histogram
+        series.observe(value)
 
 
 class Forgets:

@@ -2,7 +2,8 @@
 
 It answers by stage (`X-Draft-Stage`) from rules on the message, or as `model.json` says:
 `{"default": FAULTS, "stages": {STAGE: FAULTS}, "answers": {STAGE: object, or text sent as it is}}`, where a key STAGE
-may be `name@iteration`, which goes before `name`. FAULTS: `latency_ms` (with `latency_ms_max`: anything between), the
+may be `name@iteration`, which goes before `name`. `"cases": {ID: {STAGE: answer}}` are answers for messages that hold
+`!!case:ID`. FAULTS: `latency_ms` (with `latency_ms_max`: anything between), the
 shares `p429` `p500` `p503` `phang` `pcut` `pnonsense` `pmalice`, `retry_after_s`, `nonsense` (always this kind), and
 `times` (inject at most so often after the file changed). The ledger `model.jsonl` has one line a request, synced before
 anything is answered.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from app.stack.model_wire import CHAT, RESPONSES, BadRequest, Request, Said, rea
 from app.stack.serving import Arguments, cut, hang, http_protocol, json_answer, read_arguments, run, serve
 
 NAME: Final = "model"
+_CASE: Final = re.compile(r"!!case:([\w.-]+)")
 FAULTS: Final = ("429", "500", "503", "hang", "cut", "nonsense", "malice")
 APIS: Final = {"/v1/responses": RESPONSES, "/v1/chat/completions": CHAT}
 NONSENSE: Final = {
@@ -107,7 +110,9 @@ class ScriptedModel:
         return json_answer(write_answer(asked, said, next(self._ids)))
 
     def _said(self, call: Call, asked: Request) -> Said:
-        answers = self._behaviour.current().get("answers") or {}
+        content = self._behaviour.current()
+        marked = _CASE.search(asked.user_text) if "cases" in content else None
+        answers = {**(content.get("answers") or {}), **(content["cases"].get(marked[1], {}) if marked else {})}
         chosen = answers.get(f"{call.stage}@{call.iteration}", answers.get(call.stage))
         if chosen is None:
             if not call.stage:

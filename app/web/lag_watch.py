@@ -6,7 +6,7 @@ earlier readings. A web process that has just started knows less, and says so by
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -144,8 +144,10 @@ class LagWatch:
         highest: dict[int, tuple[datetime, dict[str, int]]] = {}
         for reading in self.readings:
             _, seen = highest.setdefault(int((reading.clock_s - begin) / step), (reading.at, {}))
-            for topic in GROUPS:
-                lag = sum(each.lag for each in reading.of(topic))
+            lags = Counter[str]()
+            for each in reading.partitions:
+                lags[each.topic] += each.lag
+            for topic, lag in lags.items():
                 seen[topic] = max(lag, seen.get(topic, 0))
         return list(highest.values())
 

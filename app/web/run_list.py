@@ -17,7 +17,7 @@ from pydantic import AfterValidator
 from db import sql
 from db.pool import Pool
 from schemas.codes import Action, DraftStatus, RevisionOutcome, RunStatus
-from schemas.limits import RUNS_COUNTED_MAX, RUNS_LOOKED_AT_MAX, RUNS_SHOWN
+from schemas.limits import RUNS_COUNTED_MAX, RUNS_LOOKED_AT_MAX, RUNS_LOOKED_FIRST, RUNS_SHOWN
 
 _UNSETTLED: Final = (RunStatus.RUNNING, RunStatus.FAILED)
 _FIRST: Final = uuid.UUID(int=0)
@@ -87,13 +87,10 @@ class Filters:
         return RunStatus.FAILED if self.failed else self.status or None
 
     @property
-    def of_the_draft(self) -> bool:
-        """Whether something is asked that no index of runs knows."""
-        return bool(self.decision or self.outcome or self.revision) or self.chosen_status not in (None, *_UNSETTLED)
-
-    @property
-    def any(self) -> bool:
-        return self != Filters(before=self.before)
+    def need_a_look(self) -> bool:
+        """Whether something is asked that the chosen index does not know."""
+        by_index = self.chosen_status is None or (self.chosen_status in _UNSETTLED and not self.id)
+        return bool(self.decision or self.outcome or self.revision) or not by_index
 
     def times(self, now: datetime) -> tuple[datetime | None, datetime | None]:
         """From and to; None is open."""
@@ -113,21 +110,23 @@ class Page:
 
 async def read_page(pool: Pool, of: str | None, filters: Filters, now: datetime) -> Page:
     """One page of what `of` (a workspace, None for all) and the filters choose."""
-    looked_max = RUNS_LOOKED_AT_MAX if filters.of_the_draft else RUNS_SHOWN + 1
-    looked = await _look(pool, of, filters, now, looked_max)
-    rows = await sql.run_list.shown.rows(
-        pool,
-        ids=[row["id"] for row in looked],
-        status=filters.chosen_status,
-        action=filters.decision or None,
-        outcome=filters.outcome or None,
-        revision=filters.revision or None,
-        limit=RUNS_SHOWN + 1,
-    )
+    for looked_max in (RUNS_LOOKED_FIRST, RUNS_LOOKED_AT_MAX) if filters.need_a_look else (RUNS_SHOWN + 1,):
+        looked = await _look(pool, of, filters, now, looked_max)
+        rows = await sql.run_list.shown.rows(
+            pool,
+            ids=[row["id"] for row in looked],
+            status=filters.chosen_status,
+            action=filters.decision or None,
+            outcome=filters.outcome or None,
+            revision=filters.revision or None,
+            limit=RUNS_SHOWN + 1,
+        )
+        if len(rows) > RUNS_SHOWN or len(looked) < looked_max:
+            break
     runs = [dict(row) for row in rows[:RUNS_SHOWN]]
     if len(rows) > RUNS_SHOWN:
         return Page(runs, Place(runs[-1]["created_at"], runs[-1]["id"]), None)
-    if filters.of_the_draft and len(looked) == looked_max:
+    if filters.need_a_look and len(looked) == looked_max:
         last = Place(looked[-1]["created_at"], looked[-1]["id"])
         return Page(runs, last, last.at)
     return Page(runs, None, None)

@@ -14,12 +14,13 @@ from agents.persist import TRANSIENT
 from app import __version__
 from app.config import Config
 from app.housekeeping import beat_forever
+from app.kafka.inbound import InboundProducer
 from app.kafka.producer import RowProducer
 from app.metrics.catalogue import WebMetrics
 from app.metrics.kinds import CONTENT_TYPE
 from app.relay import Relay
 from app.slack.client import SlackClient
-from app.web import bookings, errors, provisioning, scheduled, sign_in, slack
+from app.web import bookings, errors, inbound, provisioning, scheduled, sign_in, slack
 from app.web.access import public, refuse_unstated, require, require_bearer
 from app.web.exporting import exporting, tell
 from app.web.headers import SecurityHeaders
@@ -42,6 +43,7 @@ ROUTERS: Final = (
     sign_in.router,
     slack.router,
     bookings.router,
+    inbound.router,
     control_workspace.router,
     scheduled.router,
     provisioning.router,
@@ -62,7 +64,7 @@ class Web:
 
     def __init__(self, config: Config, pool: Pool, metrics: WebMetrics) -> None:
         self.config, self.pool = config, pool
-        self.producer = RowProducer(config)
+        self.producer, self.inbound = RowProducer(config), InboundProducer(config)
         self.metrics, self.relay = metrics, Relay(pool, self.producer, metrics)
         self.slack = SlackClient(config) if config.slack_bot_token else None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -93,7 +95,7 @@ class Web:
             await asyncio.gather(*tasks, *self.tasks, return_exceptions=True)
             with suppress(*TRANSIENT, asyncpg.PostgresError):
                 await sql.run.forget_process.run(self.pool, process_id=self.process_id)
-            await self.producer.stop()
+            await asyncio.gather(self.producer.stop(), self.inbound.stop())
             if self.slack is not None:
                 await self.slack.close()
 

@@ -45,13 +45,17 @@ async def sign_in_page(request: Request, next: str = "/", link: str = "") -> Res
     """The form. With `link`, from a one-time link, one button: a scanner that follows links uses nothing up."""
     if await identify(request) is not None:
         return RedirectResponse(local_path(next), 303)
-    return _form(request, next, link)
+    web: Web = request.app.state.web
+    return _form(request, next, link, first=not await sql.sign_in.anybody_may_sign_in.value(web.pool))
 
 
-def _form(request: Request, back: str, link: str = "", problem: str = "", status: int = 200) -> Response:
+def _form(
+    request: Request, back: str, link: str = "", problem: str = "", status: int = 200, *, first: bool = False
+) -> Response:
+    """`first`: no token works yet, so the page says how the first one is made."""
     web: Web = request.app.state.web
     data = {"next": local_path(back), "link": link[:_TOKEN_CHARS_MAX], "problem": problem, "oidc": web.oidc is not None}
-    return render(request, "sign_in.html", data, status)
+    return render(request, "sign_in.html", {**data, "first": first}, status)
 
 
 @router.post(_PAGE, dependencies=[public("one must get in first")])

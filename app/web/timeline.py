@@ -69,9 +69,9 @@ def _row(stage: Mapping[str, Any], begin: datetime, now: datetime, whole: float)
             )
         )
     first = min([call["started_at"] for call in stage["calls"]], default=stage["recorded_at"])
-    last = max([_end(call, now) for call in stage["calls"]], default=first)
+    last = max([_end(call, now) for call in stage["calls"]], default=now)
     at_ms = None if first is None else (first - begin).total_seconds() * 1000
-    ms = None if first is None or last is None else (last - first).total_seconds() * 1000
+    ms = None if first is None or not stage["calls"] else (last - first).total_seconds() * 1000
     drawing = Markup(
         '<svg class="span" viewBox="0 0 {0} {1}" preserveAspectRatio="none" role="img" aria-label="{2}">{3}</svg>'
     ).format(int(_WIDTH), _HEIGHT, f"{stage['stage']}: {stage['status']}", Markup("").join(parts))

@@ -120,6 +120,11 @@ def heading(anchor: str) -> str:
     return anchor.replace("-", " ").capitalize()
 
 
+def sentence(text: str) -> str:
+    """The text with a capital first letter; the others stay as they are."""
+    return text[:1].upper() + text[1:]
+
+
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "count": count,
     "decimal": decimal,
@@ -137,4 +142,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "rule_words": rule_in_words,
     "result_words": lambda result: RESULTS.get(result, result),
     "heading": heading,
+    "sentence": sentence,
 }

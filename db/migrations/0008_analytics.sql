@@ -15,6 +15,9 @@ CREATE INDEX lead_erased ON lead (workspace_id) WHERE erased_at IS NOT NULL;
 -- Imported, or completed by a backfill: its times say nothing about the pipeline.
 ALTER TABLE ai_draft ADD COLUMN backfilled boolean NOT NULL DEFAULT false;
 
+-- As told on the topics, kept for when the run is gone.
+ALTER TABLE ai_draft ADD COLUMN evaluation_latency_ms integer, ADD COLUMN revision_latency_ms integer;
+
 -- What takes the place of an id of an erased lead: who knows the id finds the row again, nobody reads the id from it.
 CREATE FUNCTION erased_id(workspace_id text, id text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN 'erased:' || encode(sha256(convert_to(workspace_id || chr(10) || id, 'UTF8')), 'hex');
@@ -52,7 +55,8 @@ SELECT d.id AS draft_id, (d.created_at AT TIME ZONE 'UTC')::date AS day, d.works
        d.revision_outcome, d.auto_send_revision_attempted_at IS NOT NULL AS revision_attempted,
        d.auto_send_revision_applied AS revision_applied, d.auto_send_revision_iterations AS revision_iterations,
        q.id IS NOT NULL AS needs_review, x.finished_at AS sent_at, x.automatic AS sent_by_itself,
-       coalesce(x.edited, false) AS sent_edited, d.outcome_sequence AS outcomes, d.backfilled
+       coalesce(x.edited, false) AS sent_edited, d.outcome_sequence AS outcomes,
+       d.evaluation_latency_ms AS latency_ms, d.backfilled
 FROM public.ai_draft d
 LEFT JOIN public.review_request q ON q.draft_id = d.id
 LEFT JOIN public.delivery x ON x.draft_id = d.id AND x.status = 'sent';
@@ -85,6 +89,7 @@ COMMENT ON COLUMN analytics.drafts.sent_at IS 'When the provider had it, null wh
 COMMENT ON COLUMN analytics.drafts.sent_by_itself IS 'Sent by the policy (true) or by a person (false); null when not sent';
 COMMENT ON COLUMN analytics.drafts.sent_edited IS 'What was sent is a person''s text';
 COMMENT ON COLUMN analytics.drafts.outcomes IS 'Events on draft-outcome so far; the sequence of the last | | 0 and up';
+COMMENT ON COLUMN analytics.drafts.latency_ms IS 'From the start of the run to the judgement of the first text, null before it | ms | 0 and up';
 COMMENT ON COLUMN analytics.drafts.backfilled IS 'Imported, or completed by a backfill: its times say nothing about the pipeline';
 
 CREATE VIEW analytics.revisions AS
@@ -96,7 +101,7 @@ SELECT d.id AS draft_id, (d.auto_send_evaluated_at AT TIME ZONE 'UTC')::date AS 
        d.auto_send_threshold AS threshold,
        d.auto_send_revision_confidence >= d.auto_send_threshold AS reached_threshold,
        c.claimed_at, c.settled_at,
-       round(extract(epoch FROM c.settled_at - d.auto_send_evaluated_at) * 1000)::bigint AS latency_ms,
+       d.revision_latency_ms AS latency_ms,
        d.status = 'sent' AND d.auto_send_revision_applied AS revised_then_sent
 FROM public.ai_draft d
 LEFT JOIN public.draft_claim c ON c.draft_id = d.id AND c.purpose = 'revision'
@@ -217,8 +222,8 @@ SELECT day, workspace_id, step, count(*) AS drafts,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) AS p50_ms,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY ms) AS p95_ms
 FROM (SELECT (auto_send_evaluated_at AT TIME ZONE 'UTC')::date AS day, workspace_id, 'draft' AS step,
-             extract(epoch FROM auto_send_evaluated_at - created_at)::float8 * 1000 AS ms
-      FROM public.ai_draft WHERE auto_send_evaluated_at IS NOT NULL AND NOT backfilled
+             evaluation_latency_ms AS ms
+      FROM public.ai_draft WHERE evaluation_latency_ms IS NOT NULL
       UNION ALL
       SELECT day, workspace_id, 'revision', latency_ms FROM analytics.revisions WHERE latency_ms IS NOT NULL) steps
 GROUP BY day, workspace_id, step;

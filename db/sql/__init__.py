@@ -25,6 +25,7 @@ analytics = Queries("analytics")
 ai_ops = Queries("ai_ops")
 control = Queries("control")
 run_list = Queries("run_list")
+quarantine = Queries("quarantine")
 
 __all__ = [
     "Query",
@@ -45,6 +46,7 @@ __all__ = [
     "outbox",
     "overview",
     "quality",
+    "quarantine",
     "queue",
     "review",
     "run",

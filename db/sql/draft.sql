@@ -7,7 +7,8 @@ WITH run AS (
 ), draft AS (
     UPDATE ai_draft d SET content = $3, original_content = $3, content_sha256 = $4, language = $5, hard_blocks = $6,
            auto_send_evaluated_at = now(), auto_send_confidence = $7, auto_send_original_confidence = $7,
-           auto_send_reason = $8, updated_at = now()
+           auto_send_reason = $8, evaluation_latency_ms = (convert_from($11, 'UTF8')::jsonb ->> 'latency_ms')::integer,
+           updated_at = now()
     FROM run WHERE d.id = run.draft_id AND d.status = 'pending'
 )
 INSERT INTO outbox (event_id, topic, key, value, headers, workspace_id, taken_until)
@@ -91,7 +92,8 @@ WITH run AS (
 ), draft AS (
     UPDATE ai_draft d SET content = $3, content_sha256 = $4, hard_blocks = $5, auto_send_confidence = $6,
            auto_send_revision_confidence = $7, auto_send_revision_applied = $8, auto_send_revision_iterations = $9,
-           revision_outcome = $10, chosen_iteration = $16, updated_at = now()
+           revision_outcome = $10, chosen_iteration = $16,
+           revision_latency_ms = (convert_from($13, 'UTF8')::jsonb ->> 'latency_ms')::integer, updated_at = now()
     FROM run WHERE d.id = run.draft_id AND d.status = 'pending'
 ), claim AS (
     UPDATE draft_claim c SET settled_at = now(), outcome = $10

@@ -9,18 +9,19 @@ SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL AND conversation 
            AS due_sends;
 
 -- name: effective_switches()
--- Every switch with what the environments of living processes say.
+-- Every switch with what the environments of living processes say; the web process does nothing that one forbids.
 SELECT k.name, k.disabled, k.reason, k.changed_by, k.changed_at,
        coalesce((SELECT array_agg(h.process_id ORDER BY h.process_id) FROM process_heartbeat h
-                 WHERE h.beat_at > now() - interval '10 seconds' AND (h.switches ->> k.name) = 'true'), '{}') AS off_in
+                 WHERE h.beat_at > now() - interval '10 seconds' AND (h.switches ->> k.name) = 'true'
+                   AND h.role <> 'web'), '{}') AS off_in
 FROM kill_switch k ORDER BY k.name;
 
 -- name: runs_recent(workspace_id, status, limit, fate)
--- Runs, newest first; `fate` is a column of `draft_fate` that must hold.
+-- Runs, newest first; `fate` is a column of `draft_fate` that must hold. `attempt >= 1` names the index.
 SELECT r.id, r.workspace_id, r.lead_id, r.channel, r.status, r.phase, r.reason, r.attempt, r.draft_id, r.created_at,
        r.finished_at, d.auto_send_action AS action, d.auto_send_confidence AS confidence
 FROM draft_pipeline_run r LEFT JOIN ai_draft d ON d.id = r.draft_id
-WHERE ($1::text IS NULL OR r.workspace_id = $1) AND ($2::text IS NULL OR r.status = $2)
+WHERE r.attempt >= 1 AND ($1::text IS NULL OR r.workspace_id = $1) AND ($2::text IS NULL OR r.status = $2)
   AND ($4::text IS NULL OR EXISTS (SELECT 1 FROM draft_fate f WHERE f.draft_id = r.draft_id AND CASE $4
        WHEN 'ai_sent' THEN f.ai_sent WHEN 'ai_review' THEN f.ai_review WHEN 'revised_then_sent' THEN f.revised_then_sent
        END))
@@ -125,6 +126,26 @@ LEFT JOIN followup_task f ON f.draft_id = d.id
 LEFT JOIN booking b ON b.draft_id = d.id
 WHERE m.workspace_id = ANY ($1::text[]) AND m.source IS DISTINCT FROM 'draft-pipeline' ORDER BY m.ingest_seq;
 
+-- name: cases_decided(workspace_ids, message_ids)
+-- What became of these messages, with every code that was given as a reason, cost and time of the draft.
+SELECT m.message_id, m.disposition, d.id AS draft_id, d.status AS draft_status, d.auto_send_action AS action,
+       d.auto_send_reason AS reason, r.reason AS run_reason, d.revision_outcome,
+       d.auto_send_confidence AS confidence,
+       coalesce((SELECT array_agg(DISTINCT b ->> 'rule') FROM jsonb_array_elements(d.hard_blocks) b), '{}') AS blocks,
+       coalesce((SELECT array_agg(e) FROM draft_pipeline_artifact a, jsonb_array_elements_text(a.payload -> 'reasons') e
+                 WHERE a.run_id = d.run_id AND a.stage = 'final_draft'), '{}') AS reasons,
+       (SELECT sum(c.cost_usd)::float8 FROM model_call c WHERE c.run_id = d.run_id) AS cost_usd,
+       (SELECT count(*) FROM model_call c WHERE c.run_id = d.run_id AND c.status <> 'refused') AS calls,
+       extract(epoch FROM r.finished_at - m.ingested_at)::float8 AS latency_s
+FROM message m
+LEFT JOIN ai_draft d ON d.workspace_id = m.workspace_id AND d.trigger_message_id = m.message_id
+LEFT JOIN draft_pipeline_run r ON r.id = d.run_id
+WHERE m.workspace_id = ANY ($1::text[]) AND m.message_id = ANY ($2::text[]);
+
+-- name: messages_stored(workspace_ids, message_ids)
+-- How many of these messages ingest has written.
+SELECT count(*) FROM message WHERE workspace_id = ANY ($1::text[]) AND message_id = ANY ($2::text[]);
+
 -- name: spent_by_workspace(workspace_ids)
 -- Calls, tokens and cost.
 SELECT workspace_id, count(*) AS calls, coalesce(sum(input_tokens), 0)::bigint AS input_tokens,
@@ -168,6 +189,17 @@ SELECT c.relname AS table, t.tgname AS name, t.tgenabled <> 'D' AS enabled
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND NOT t.tgisinternal ORDER BY 1, 2;
 
+-- name: functions_of(schema)
+-- What every function of ours does: arguments and body.
+SELECT p.proname AS name, pg_get_function_identity_arguments(p.oid) || ' ' || p.prosrc AS definition
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = $1 AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e') ORDER BY 1;
+
+-- name: views_of(schema)
+-- Every view, as the server reads it.
+SELECT c.relname AS name, pg_get_viewdef(c.oid) AS definition
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'v' ORDER BY 1;
+
 -- name: living_processes()
 -- Processes whose heart beat lately.
 SELECT process_id, role, version, started_at, extract(epoch FROM now() - beat_at)::float8 AS age_s, switches
@@ -194,3 +226,24 @@ UNION SELECT 'outbox, topic ' || topic FROM outbox t
 UNION SELECT 'draft_pipeline_run' FROM draft_pipeline_run t WHERE workspace_id = $2 AND t::text LIKE $1
 UNION SELECT 'admin_audit' FROM admin_audit t WHERE workspace_id = $2 AND t::text LIKE $1
 UNION SELECT 'process_heartbeat' FROM process_heartbeat t WHERE t::text LIKE $1;
+
+-- name: drafts_to_replay(workspace_id, since)
+-- Decided drafts that could be sent by themselves, with all that the decision rested on. Context where it is still kept.
+SELECT d.id, d.workspace_id, d.language, d.content, d.original_content, d.chosen_iteration, d.hard_blocks,
+       d.auto_send_action, d.auto_send_reason, d.revision_outcome, c.snapshot, c.context_pack,
+       (SELECT jsonb_object_agg(a.iteration, a.payload -> 'confidence') FROM draft_pipeline_artifact a
+        WHERE a.run_id = d.run_id AND a.stage = 'auto_send_evaluation' AND a.payload ? 'confidence') AS confidences,
+       (SELECT array_agg(e) FROM draft_pipeline_artifact a, jsonb_array_elements_text(a.payload -> 'reasons') e
+        WHERE a.run_id = d.run_id AND a.stage = 'final_draft') AS reasons
+FROM ai_draft d JOIN draft_pipeline_run r ON r.id = d.run_id LEFT JOIN draft_run_context c ON c.run_id = r.id
+WHERE ($1::text IS NULL OR d.workspace_id = $1) AND d.created_at >= $2 AND d.mode = 'AI_AUTO_SEND'
+  AND r.status = 'COMPLETED' AND r.source = 'pipeline' AND d.auto_send_action <> 'none'
+ORDER BY d.created_at, d.id;
+
+-- name: drafts_reviewed(workspace_id, since)
+-- What people did with drafts that had a confidence: sent as they were (good), edited or rejected. A hard block says
+-- nothing about the confidence.
+SELECT DISTINCT ON (d.id) d.auto_send_confidence AS confidence, a.result = 'approved' AS good
+FROM review_action a JOIN ai_draft d ON d.id = a.draft_id
+WHERE ($1::text IS NULL OR d.workspace_id = $1) AND a.created_at >= $2 AND a.result IN ('approved', 'edited', 'rejected')
+  AND d.auto_send_confidence IS NOT NULL AND d.hard_blocks = '[]' ORDER BY d.id, a.created_at DESC;

@@ -79,8 +79,7 @@ SELECT day, count(*) FILTER (WHERE step = 'draft') AS drafts, count(*) FILTER (W
        percentile_cont(0.95) WITHIN GROUP (ORDER BY ms) FILTER (WHERE step = 'revision') AS revision_p95_ms
 FROM (SELECT d.day, v.step, v.ms FROM analytics.drafts d
       LEFT JOIN analytics.revisions r ON r.draft_id = d.draft_id
-      CROSS JOIN LATERAL (VALUES ('draft', extract(epoch FROM d.evaluated_at - d.created_at)::float8 * 1000),
-                                 ('revision', r.latency_ms::float8)) v (step, ms)
+      CROSS JOIN LATERAL (VALUES ('draft', d.latency_ms), ('revision', r.latency_ms)) v (step, ms)
       WHERE NOT d.backfilled AND v.ms IS NOT NULL
         AND ($1::text IS NULL OR d.workspace_id = $1) AND ($2::text IS NULL OR d.channel = $2)
         AND ($3::text IS NULL OR d.campaign_id = $3) AND d.created_at >= $4 AND d.created_at < $5) steps

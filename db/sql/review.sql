@@ -58,6 +58,7 @@ FROM ai_draft d JOIN draft_run_context c ON c.run_id = d.run_id WHERE d.id = $1;
 UPDATE review_request SET posted_at = now(), slack_retry_at = now() + make_interval(secs => $2),
        slack_attempts = slack_attempts + 1
 WHERE id IN (SELECT id FROM review_request WHERE status = 'open' AND slack_ts IS NULL
+             AND workspace_id NOT LIKE 'ws-evaluate%'  -- nobody is asked about made-up messages
              AND (slack_retry_at IS NULL OR slack_retry_at < now())
              ORDER BY slack_retry_at NULLS FIRST, created_at LIMIT $1 FOR UPDATE SKIP LOCKED)
 RETURNING *;

@@ -1,7 +1,8 @@
 -- name: newest(before_at, before_id, since, limit)
 -- Runs older than a place in the list, newest first. Row comparison, so that each page costs as much as the first.
+-- `attempt >= 1` names the index.
 SELECT id, created_at FROM draft_pipeline_run
-WHERE (created_at, id) < (coalesce($1, 'infinity'::timestamptz), $2::uuid)
+WHERE attempt >= 1 AND (created_at, id) < (coalesce($1, 'infinity'::timestamptz), $2::uuid)
       AND created_at >= coalesce($3, '-infinity'::timestamptz)
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
@@ -56,7 +57,7 @@ SELECT fits.*, calls.* FROM (
 -- name: counts(since, until, limit)
 -- Runs by status, among the newest so many of a time.
 SELECT status, count(*) AS runs FROM (
-    SELECT status FROM draft_pipeline_run WHERE created_at >= coalesce($1, '-infinity'::timestamptz)
+    SELECT status FROM draft_pipeline_run WHERE attempt >= 1 AND created_at >= coalesce($1, '-infinity'::timestamptz)
     AND created_at < coalesce($2, 'infinity'::timestamptz) ORDER BY created_at DESC LIMIT $3) newest
 GROUP BY status;
 

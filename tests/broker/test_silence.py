@@ -28,7 +28,7 @@ def frozen(stack: LocalStack) -> Iterator[None]:
         os.kill(stack.kafka.pid, signal.SIGCONT)
 
 
-async def test_a_broker_that_hangs_is_noticed_although_the_fetch_loop_turns(stack: LocalStack, config) -> None:  # type: ignore[no-untyped-def]
+async def test_a_broker_that_hangs_is_noticed_although_the_fetch_loop_turns(stack: LocalStack) -> None:
     """While it hangs the silence grows and the loop still runs; when it answers again the silence is over."""
 
     async def handler(record: Record) -> Fate:

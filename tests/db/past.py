@@ -46,10 +46,10 @@ _DRAFTS = """
 INSERT INTO ai_draft (id, run_id, workspace_id, lead_id, trigger_message_id, trigger_ingest_seq, thread_id, mode,
                       channel, content, original_content, status, policy_revision, auto_send_evaluated_at,
                       auto_send_confidence, auto_send_original_confidence, auto_send_threshold, auto_send_action,
-                      auto_send_reason, revision_outcome, created_at)
+                      auto_send_reason, revision_outcome, evaluation_latency_ms, created_at)
 SELECT md5('draft ' || $1 || n)::uuid, md5('run ' || $1 || n)::uuid, $1, 'past-' || n, 'past-' || n, n, 't',
        'AI_AUTO_SEND', 'chat', 'an answer', 'an answer', 'sent', 1, now() - $4::interval, 0.95, 0.95, 0.9,
-       'send_immediate', 'confident', 'not_needed', now() - $4::interval
+       'send_immediate', 'confident', 'not_needed', 900 + n % 100, now() - $4::interval
 FROM generate_series($2::int, $3::int) n
 """
 

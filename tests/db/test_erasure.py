@@ -78,7 +78,7 @@ IMPERSONAL = {
     "ai_draft": "workspace_id campaign_id mode channel content_sha256 language status auto_send_reason auto_send_action"
     " revision_outcome",
     "delivery": "workspace_id channel content_sha256 status reason lease_owner approved_by approved_via confirmed_by",
-    "review_action": "workspace_id actor via action content_sha256 binding result",
+    "review_action": "workspace_id actor via action content_sha256 binding result passed response_url",
     "meeting_overseer_decision": "decision outcome outcome_reason",
     "booking": "workspace_id status source reason",
     "followup_task": "workspace_id outcome",

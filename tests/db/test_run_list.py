@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -76,13 +77,8 @@ async def test_pages_by_key_cost_what_the_first_costs(many: asyncpg.Connection) 
     oldest = await many.fetchval("SELECT min(created_at) FROM draft_pipeline_run")
     touched = []
     for at in (NOW, oldest):
-        plan = await many.fetchval(
-            f"EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) {sql.run_list.newest.text}",
-            at,
-            uuid.UUID(int=(1 << 128) - 1),
-            None,
-            51,
-        )
-        touched.append(plan[0]["Plan"]["Plans"][0]["Actual Rows"])
+        arguments = (at, uuid.UUID(int=(1 << 128) - 1), None, 51)
+        text = await many.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) {sql.run_list.newest.text}", *arguments)
+        touched.append(json.loads(text)[0]["Plan"]["Plans"][0]["Actual Rows"])
     assert touched[0] == 51
     assert touched[1] <= 51

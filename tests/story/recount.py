@@ -1,7 +1,6 @@
 """What the views must say, counted anew from the topics; and from the tables where no topic tells it.
 
-Each check is a small function that gives the differences between a view and its recount, in words. Times are told by
-two clocks (a worker's and the database's), so latencies may differ by LATENCY_SLACK_MS.
+Each check is a small function that gives the differences between a view and its recount, in words.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import Any
 from db.pool import Executor
 from tests.story.evidence import Evidence
 
-LATENCY_SLACK_MS = 250.0
 STATUS_OF = {
     "awaiting_review": "pending",
     "refused": "pending",
@@ -109,7 +107,8 @@ def _expected_draft(topics: Topics, draft: str) -> dict[str, Any]:
         "outcomes": last["sequence"] if last else 0,
     }
     if evaluated:
-        told |= {name: evaluated[name] for name in ("workspace_id", "campaign_id", "channel", "mode", "language")}
+        names = ("workspace_id", "campaign_id", "channel", "mode", "language", "latency_ms")
+        told |= {name: evaluated[name] for name in names}
     if last:
         told |= {name: last[name] for name in ("action", "reason", "threshold", "policy_revision")}
         told["status"] = STATUS_OF.get(last["status"], last["status"])
@@ -118,22 +117,9 @@ def _expected_draft(topics: Topics, draft: str) -> dict[str, Any]:
 
 
 def revisions(topics: Topics, rows: Rows) -> Differences:
-    wanted = {
-        draft: (each["outcome"], each["applied"], each["iterations"], each["original_confidence"],
-                each["revision_confidence"])
-        for draft, each in topics.results.items() if each["attempted"]
-    }  # fmt: skip
-    found = {
-        str(row["draft_id"]): (row["outcome"], row["applied"], row["iterations"], row["original_confidence"],
-                               row["revision_confidence"])
-        for row in rows
-    }  # fmt: skip
-    late = [
-        f"revisions {row['draft_id']}: {row['latency_ms']} ms against {topics.results[str(row['draft_id'])]['latency_ms']}"
-        for row in rows
-        if abs(row["latency_ms"] - topics.results[str(row["draft_id"])]["latency_ms"]) > LATENCY_SLACK_MS
-    ]
-    return differing("revisions", found, wanted) + late
+    told = ("outcome", "applied", "iterations", "original_confidence", "revision_confidence", "latency_ms")
+    wanted = {draft: tuple(each[name] for name in told) for draft, each in topics.results.items() if each["attempted"]}
+    return differing("revisions", {str(row["draft_id"]): tuple(row[name] for name in told) for row in rows}, wanted)
 
 
 # ---- counts per day
@@ -211,15 +197,16 @@ def latency(topics: Topics, rows: Rows) -> Differences:
         steps[*key, "draft"].append(evaluated["latency_ms"])
         if topics.results[draft]["attempted"]:
             steps[*key, "revision"].append(topics.results[draft]["latency_ms"])
-    found = {(row["day"], row["workspace_id"], row["step"]): row for row in rows}
-    lines = differing("latency", {key: row["drafts"] for key, row in found.items()},
-                      {key: len(values) for key, values in steps.items()})  # fmt: skip
+    found = {
+        (row["day"], row["workspace_id"], row["step"], name): row[name]
+        for row in rows
+        for name in ("drafts", "p50_ms", "p95_ms")
+    }
+    wanted: dict[Any, Any] = {}
     for key, values in steps.items():
-        for name, share in (("p50_ms", 0.5), ("p95_ms", 0.95)):
-            wanted = percentile(values, share)
-            if key in found and abs(found[key][name] - wanted) > LATENCY_SLACK_MS:
-                lines.append(f"latency {key} {name}: the view says {found[key][name]}, the recount {wanted}")
-    return lines
+        wanted[*key, "drafts"] = len(values)
+        wanted[*key, "p50_ms"], wanted[*key, "p95_ms"] = percentile(values, 0.5), percentile(values, 0.95)
+    return differing("latency", found, wanted)
 
 
 def confidence_distribution(topics: Topics, rows: Rows) -> Differences:

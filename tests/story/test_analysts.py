@@ -160,7 +160,7 @@ async def test_an_export_that_was_interrupted_and_resumed_equals_one_in_a_single
     steps = await run_export(flow, tmp_path / "once")
     whole = files(tmp_path / "once")
     assert len([name for name in whole if name.endswith(".parquet")]) >= 3 + 10
-    for stop_after in (1, 7, 25, steps - 15, steps - 1):
+    for stop_after in (7, 38, steps - 8):
         await run_export(flow, tmp_path / f"stopped{stop_after}", stop_after)
         await run_export(flow, tmp_path / f"stopped{stop_after}")
         assert files(tmp_path / f"stopped{stop_after}") == whole, stop_after
@@ -350,13 +350,7 @@ async def test_after_a_prune_a_replay_of_every_topic_makes_no_call_and_no_send(
     flow: Pipeline, evidence: Evidence
 ) -> None:
     """Runs, contexts and artifacts are gone; the records come again, and nothing is asked, sent or told twice."""
-    for table in ("draft_pipeline_run", "outbox"):
-        await flow.db.execute(f"UPDATE {table} SET created_at = created_at - interval '60 days'")
-    await flow.db.execute("UPDATE draft_pipeline_run SET finished_at = finished_at - interval '60 days' WHERE false")
-    await flow.db.execute("ALTER TABLE draft_pipeline_run DISABLE TRIGGER USER")
-    await flow.db.execute("UPDATE draft_pipeline_run SET finished_at = finished_at - interval '60 days'")
-    await flow.db.execute("ALTER TABLE draft_pipeline_run ENABLE TRIGGER USER")
-    await flow.db.execute("UPDATE outbox SET published_at = published_at - interval '60 days'")
+    await make_old(flow)
     open_reviews = await flow.db.fetchval("SELECT count(*) FROM review_request WHERE status = 'open'")
     pruned = await prune(flow.db, 30)
     assert pruned.complete
@@ -370,6 +364,19 @@ async def test_after_a_prune_a_replay_of_every_topic_makes_no_call_and_no_send(
     await flow.idle()
     assert await outside(flow) == before
     assert await counts(flow) == rows
+
+
+async def make_old(flow: Pipeline) -> None:
+    """As if all of it had happened sixty days ago. A trigger keeps ends of runs as they are, but for this."""
+    await flow.db.execute("ALTER TABLE draft_pipeline_run DISABLE TRIGGER USER")
+    await flow.db.execute(
+        "UPDATE draft_pipeline_run SET created_at = created_at - interval '60 days',"
+        " finished_at = finished_at - interval '60 days'"
+    )
+    await flow.db.execute("ALTER TABLE draft_pipeline_run ENABLE TRIGGER USER")
+    await flow.db.execute(
+        "UPDATE outbox SET created_at = created_at - interval '60 days', published_at = published_at - interval '60 days'"
+    )
 
 
 async def counts(flow: Pipeline) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from schemas.answers import MeetingExtract, MeetingGate
 from schemas.codes import MeetingOutcome, Mode
 from schemas.context import DraftRunContextPack, DraftRunSnapshot, Profile, Slot, Turn
 from schemas.settings import PolicyRules, WorkspaceSettings
-from tests.unit.test_stages import snapshot
+from tests.unit.runs import snapshot
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday; 10:00 in Berlin
 TEN = datetime(2026, 3, 3, 9, 0, tzinfo=UTC)  # Tuesday, 10:00 in Berlin
@@ -70,6 +70,9 @@ def reason(run: RunState) -> str:
         ("2026-03-03T09:00:00Z please", "UTC"),
         ("2026-03-03T10:00:00+01:00 please", None),
         ("Tuesday, 3 March at 9:00 UTC", None),
+        ("I could do 2026-03-03T09:00:00Z.", "UTC"),
+        ("So 3 March at 9:00 UTC it is", None),
+        ("Di., 3.3.2026 um 10 Uhr, Europe/Berlin", "Europe/Berlin"),
         ("mardi 3 mars à 10h00, heure de Paris (Europe/Paris)", "Europe/Paris"),
     ],
 )

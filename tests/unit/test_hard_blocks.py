@@ -255,6 +255,8 @@ def test_weekday_and_date_must_agree() -> None:
     """Monday the 3rd is no day when the 3rd is a Tuesday, free or not."""
     assert rules("Monday, November 3 at 10:00 works.", MEETING) == [Rule.WEEKDAY]
     assert rules("30 February 2027", snapshot("30 February 2027")) == [Rule.DATE]
+    assert rules("Do., 3.11.2026", MEETING) == [Rule.WEEKDAY]
+    assert rules("We could do November 3. So November 3 then.", MEETING) == []
 
 
 def test_a_past_time_is_no_meeting() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -118,18 +119,27 @@ class Clock:
         return self.now
 
 
+_sending: list[asyncio.Task[str]] = []
+
+
 async def sent(client: Client, node: str, request: object) -> asyncio.Task[str]:
     task = asyncio.create_task(client.send(node, request))
+    _sending.append(task)
     await asyncio.sleep(0)
     return task
 
 
 @pytest.fixture
-def listening() -> tuple[Silence, Client, Clock]:
+async def listening() -> AsyncIterator[tuple[Silence, Client, Clock]]:
+    """Requests that nobody answered are given up at the end."""
     clock, client = Clock(), Client()
     silence = Silence(clock)
     silence.watch(client)
-    return silence, client, clock
+    yield silence, client, clock
+    for task in _sending:
+        task.cancel()
+    await asyncio.gather(*_sending, return_exceptions=True)
+    _sending.clear()
 
 
 async def test_hearts_that_beat_do_not_hide_fetches_that_hang(listening: tuple[Silence, Client, Clock]) -> None:

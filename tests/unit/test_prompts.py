@@ -3,9 +3,7 @@
 import re
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
-from uuid import UUID
+from datetime import timedelta
 
 import pytest
 from hypothesis import example, given
@@ -17,10 +15,10 @@ from agents.prompting import FENCE_MARK, INVISIBLE, PROMPTS, ask_sha256, build_a
 from agents.stages import STAGES
 from agents.state import RunState
 from schemas.answers import ANSWER_OF, Evaluation, MeetingExtract, Selection, Strategy
-from schemas.codes import Channel, Mode, Stage
-from schemas.context import DraftRunSnapshot, Knowledge, Profile, Slot, Turn
-from schemas.settings import PolicyRules, WorkspaceSettings
+from schemas.codes import Stage
+from schemas.context import Knowledge, Profile
 from tests.samples import naughty_strings
+from tests.unit.runs import NOW, snapshot, turn
 
 STAGE_LIST = list(Stage)
 ZERO_WIDTH, TAG, BIDI = "\u200b", "\U000e0061", "\u202e"
@@ -30,42 +28,6 @@ HIDDEN_ONES = re.compile(
 )
 MALFORMED = [b"no split", b"{{ x }}\n---user---\nb", b"a\n---user---\nb\n---user---\nc", b"\n---user---"]
 TEMPLATES = ["{{ 7 * 7 }}", "{% for x in ().__class__ %}", "{{ verified.__class__ }}", "{# gone #}", "---user---"]
-
-NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-
-
-def turn(number: int, body: str, author: str = "lead") -> Turn:
-    return Turn(message_id=f"m{number}", author=author, body=body, received_at=NOW + timedelta(minutes=number))
-
-
-def snapshot(**changes: Any) -> DraftRunSnapshot:
-    fields: dict[str, Any] = {
-        "run_id": UUID(int=1),
-        "draft_id": UUID(int=2),
-        "workspace_id": "w",
-        "workspace_name": "Acme",
-        "lead_id": "l",
-        "channel": Channel.EMAIL,
-        "thread_id": "t",
-        "campaign_id": None,
-        "mode": Mode.AI_AUTO_SEND,
-        "campaign_instructions": "Mention the spring offer.",
-        "settings": WorkspaceSettings(instructions="Be brief."),
-        "policy": PolicyRules(revision=1),
-        "now": NOW,
-        "trigger": turn(9, "How much is the small plan? Tuesday at ten would suit me."),
-        "trigger_ingest_seq": 9,
-        "recipient": "ann@example.com",
-        "profile": Profile(name="Ann", timezone="Europe/Berlin"),
-        "conversation": [turn(1, "Hello there"), turn(2, "Hello Ann", "ai")],
-        "knowledge": [
-            Knowledge(id=1, title="Prices", text="The small plan is 10 EUR.", verified=True),
-            Knowledge(id=2, title="Blog", text="Somebody wrote it is free.", verified=False),
-        ],
-        "free_slots": [Slot(id=1, starts_at=NOW + timedelta(days=1), ends_at=NOW + timedelta(days=1, minutes=30))],
-        "bundle_enabled": True,
-    }
-    return DraftRunSnapshot(**(fields | changes))
 
 
 def hostile_state(text: str) -> RunState:

@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from app.cli.demo_messages import SOFTWARE
 from app.web.pages import PAGES
 from tests.web.browser import LAPTOP, PHONE, Tab, chromium
@@ -27,7 +29,14 @@ BENEATH = {
     "control-switch": "/control/switches/AUTO_SEND_REVISION_DISABLED",
     "control-canary": f"/control/canary?workspace={SOFTWARE}",
 }
-DARK = ("overview", "control")
+# Pages of something that the demo made: name, and an expression that gives the path.
+MADE = {
+    "run": "fetch('/api/runs?revision=applied').then(a => a.json()).then(a => '/runs/' + a.runs[0].id)",
+    "dead-letter": "fetch('/api/dead-letters').then(a => a.json()).then(a => '/dead-letters/' + a.letters[0].place)",
+    "dead-letters-retry": "fetch('/api/dead-letters').then(a => a.json()).then(a => '/dead-letters/retry?reason=' + a.by_reason[0].reason)",
+}
+DARK = ("overview", "control", "run")
+COLOURS = 128
 _LINK = re.compile(r"Look around: (http://[^/]+)(/sign-in\?link=\S+)")
 
 
@@ -69,7 +78,7 @@ async def act(tab: Tab, address: str, folder: Path) -> None:
     workspace = f"{address}/control/workspaces/{SOFTWARE}"
     fields = {"want.auto_send_threshold": "0.92", "want.auto_send_revision_max_iterations": "2"}
     await _submit(tab, workspace, "form[action$='/preview']", fields)
-    await tab.picture(folder / "control-difference-laptop.png")
+    await picture(tab, folder / "control-difference-laptop.png")
     await _submit(tab, None, "form[action$='/apply']", {"reason": "too many edits at 0.90"})
 
 
@@ -81,22 +90,31 @@ async def _submit(tab: Tab, address: str | None, form: str, fields: dict[str, st
     await tab.go(lambda: tab.run(f'document.querySelector("{form}").requestSubmit()'))
 
 
+async def picture(tab: Tab, path: Path) -> None:
+    """The page as a small PNG: few colours are used, few are kept."""
+    await tab.picture(path)
+    with Image.open(path) as image:
+        small = image.convert("RGB").quantize(COLOURS)
+    small.save(path, optimize=True)
+
+
 async def take(folder: Path) -> None:
     """Every picture."""
     with tempfile.TemporaryDirectory(prefix="draft-pipeline-pictures-") as scratch:
         async with demo(Path(scratch) / "demo") as (address, link), chromium(Path(scratch) / "browser") as tab:
             await tab.show(f"{address}/sign-in")
-            await tab.picture(folder / "sign-in-laptop.png")
+            await picture(tab, folder / "sign-in-laptop.png")
             await sign_in(tab, address, link)
             await act(tab, address, folder)
             paths: dict[str, Any] = {module.PAGE.path.strip("/") or "overview": module.PAGE.path for module in PAGES}
-            for name, path in {**paths, **BENEATH}.items():
+            made = {name: await tab.run(script) for name, script in MADE.items()}
+            for name, path in {**paths, **BENEATH, **made}.items():
                 for width, size in (("laptop", LAPTOP), ("phone", PHONE)):
                     await tab.show(address + path, size)
-                    await tab.picture(folder / f"{name}-{width}.png")
+                    await picture(tab, folder / f"{name}-{width}.png")
                 if name in DARK:
                     await tab.show(address + path, LAPTOP, dark=True)
-                    await tab.picture(folder / f"{name}-laptop-dark.png")
+                    await picture(tab, folder / f"{name}-laptop-dark.png")
                 print(f"screenshots: {name}")
 
 

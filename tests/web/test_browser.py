@@ -23,6 +23,11 @@ EXTRA = (
     f"/control/workspaces/{OWN}",
     "/control/switches/AUTO_SEND_DISABLED",
     f"/control/canary?workspace={OWN}",
+    "/runs/{run_id}",
+    "/runs?id=nobody",
+    "/lag?topic=inbound-message",
+    "/dead-letters/{letter}",
+    "/dead-letters/retry?reason=invalid_field",
     "/no-such-page",
 )
 PATHS = [*(module.PAGE.path for module in PAGES), *EXTRA]
@@ -52,18 +57,37 @@ async def tab(site: Site, served: str, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_page_loads_without_a_complaint_and_fits_a_phone(tab: Tab, served: str, path: str) -> None:
+async def test_a_page_loads_without_a_complaint_and_fits_a_phone(tab: Tab, served: str, site: Site, path: str) -> None:
     """No error, no violated policy, no request elsewhere; at phone width nothing but a table scrolls sideways."""
     for size, dark in ((LAPTOP, False), (LAPTOP, True), (PHONE, False)):
         tab.asked.clear()
         tab.complaints.clear()
-        await tab.show(served + path, size, dark)
+        await tab.show(served + path.format(**vars(site.seeded[OWN])), size, dark)
         assert not [said for said in tab.complaints if "404" not in said]
-        assert {re.sub(r"(http://[^/]+).*", r"\1", address) for address in tab.asked} == {served}
+        assert {
+            re.sub(r"(http://[^/]+).*", r"\1", address) for address in tab.asked if not address.startswith("data:")
+        } == {served}
         assert await tab.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), size
         assert await tab.run(
             "[...document.querySelectorAll('input, select, textarea')].every(e => e.type === 'hidden' || e.labels.length || e.ariaLabel)"
         )
+
+
+async def _renewed(tab: Tab) -> None:
+    """Renew what is live, and wait until it is."""
+    await tab.run("document.querySelector('#live').dataset.old = '1'; htmx.trigger('#live', 'every')")
+    give_up = asyncio.get_running_loop().time() + 15
+    while await tab.run("document.querySelector('#live').dataset.old ?? null") == "1":
+        assert asyncio.get_running_loop().time() < give_up, "the region was not renewed"
+        await asyncio.sleep(0.1)
+
+
+async def test_what_was_scrolled_stays_so_when_it_is_renewed(tab: Tab, served: str) -> None:
+    """A wide table at phone width does not jump back under the reader."""
+    await tab.show(served + "/runs", PHONE)
+    await tab.run("document.querySelector('#live .scroll').scrollLeft = 60")
+    await _renewed(tab)
+    assert await tab.run("document.querySelector('#live .scroll').scrollLeft") == 60
 
 
 async def test_what_is_live_renews_itself_until_it_is_paused(tab: Tab, served: str) -> None:
@@ -71,11 +95,7 @@ async def test_what_is_live_renews_itself_until_it_is_paused(tab: Tab, served: s
     await tab.show(served + "/")
     assert "local" in await tab.run("document.querySelector('time').title")
     assert await tab.run("typeof htmx") == "object"
-    await tab.run("document.querySelector('#live').dataset.old = '1'; htmx.trigger('#live', 'every')")
-    give_up = asyncio.get_running_loop().time() + 15
-    while await tab.run("document.querySelector('#live').dataset.old ?? null") == "1":
-        assert asyncio.get_running_loop().time() < give_up, "the region was not renewed"
-        await asyncio.sleep(0.1)
+    await _renewed(tab)
     await tab.run("document.querySelector('[data-pause]').click()")
     assert await tab.run("document.querySelector('[data-pause]').textContent") == "Resume updates"
 

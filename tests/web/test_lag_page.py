@@ -62,7 +62,7 @@ async def _kafka(site: Site) -> Figures:
 
 async def _page(site: Site, **filters: str) -> dict[str, Any]:
     async with site.program(Role.OPS) as client:
-        told: dict[str, Any] = (await client.get("/api/lag", params=filters)).json()
+        told: dict[str, Any] = (await client.get("/api/lag", params=filters or None)).json()
     return told
 
 
@@ -106,13 +106,15 @@ async def _command(site: Site) -> list[dict[str, Any]]:
 
 
 async def test_page_command_and_broker_agree(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anybody consumes, while a member does and has committed a part, after it left, and when it is back."""
+    """Before anybody consumes, with two members on one host, while one has committed a part, after it left, when it is back."""
     monkeypatch.setattr(lag_watch, "READ_S", 0.2)
     await _produce(site, 7)
     before = await _kafka(site)
     told = await _until(site, lambda told: _figures(told) == before)
-    assert next(each for each in told["topics"] if each["topic"] == TOPIC)["members"] == 0
+    assert _members(told) == 0
 
+    async with _member(site), _member(site):
+        await _until(site, lambda told: _members(told) == 2)
     for done in (3, 5):
         async with _member(site) as consumer:
             await consumer.commit({TopicPartition(TOPIC, PARTITION): done})
@@ -127,6 +129,10 @@ async def test_page_command_and_broker_agree(site: Site, monkeypatch: pytest.Mon
     names = ("group", "topic", "partition", "committed", "end", "lag", "member", "state")
     shown = [{name: each[name] for name in names} for each in (await _page(site))["partitions"]]
     assert shown == await _command(site)
+
+
+def _members(told: dict[str, Any]) -> int:
+    return int(next(each["members"] for each in told["topics"] if each["topic"] == TOPIC))
 
 
 class _member:

@@ -86,6 +86,18 @@ async def test_a_link_signs_in_once_and_is_no_bearer(site: Site) -> None:
         assert (await first.get("/control")).status_code == 200
 
 
+async def test_where_no_token_works_yet_the_page_says_how_the_first_is_made(site: Site) -> None:
+    """Only then; afterwards it stands behind a click."""
+    await site.token(Role.OPS)
+    async with site.visitor() as browser:
+        assert "No token yet?" in (await browser.get("/sign-in")).text
+        await site.db.execute(
+            "UPDATE api_token SET one_time = true, used_at = now(), expires_at = now() + interval '1 day'"
+        )
+        assert "No token was made here yet" in (await browser.get("/sign-in")).text
+        await site.db.execute("UPDATE api_token SET one_time = false")
+
+
 async def test_only_the_hash_of_a_token_is_kept(site: Site) -> None:
     """Nothing in the database, the audit included, gives it back."""
     token = await site.token(Role.REVIEWER, OWN, by="test-hash")

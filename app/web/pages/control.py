@@ -24,7 +24,7 @@ PAGE: Final = Page("/control", "Control", frozenset({Role.SUPER_ADMIN}))
 router: Final = APIRouter(dependencies=[require(*PAGE.roles)])
 
 WORKSPACES_SHOWN: Final = 200
-_CHANGES_SHOWN: Final = 30
+_CHANGES_SHOWN: Final = 20
 _STOPPED: Final = "stopped from the control page"
 STOPS: Final = {
     KillSwitch.AUTO_SEND_DISABLED: "no automatic send is claimed, scheduled ones neither, no draft is revised;"
@@ -82,6 +82,9 @@ def change_row(row: Any) -> dict[str, Any]:
     subject, action = row["subject"], row["action"]
     undo = action == "set" and subject in FIELDS and row["before"] != row["after"] and row["workspace_id"] is not None
     label = FIELDS[subject].label if subject in FIELDS else FEATURES.get(subject, subject)
+    if subject.startswith("token:"):
+        what = row["after"] or row["before"] or {}
+        label = f"token of {what.get('name')}, {what.get('role')}"
     return {**dict(row), "label": label, "undo": undo, "is_switch": subject in FEATURES}
 
 

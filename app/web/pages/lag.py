@@ -70,7 +70,7 @@ def _answer(topics: list[TopicLag], problem: str | None) -> dict[str, str]:
         return {"kind": "bad", "words": f"{said}; nobody consumes {', '.join(unmanned)}."}
     stuck = [each.topic for each in waiting if not each.drains]
     if stuck:
-        return {"kind": "warn", "words": f"{said}; {', '.join(stuck)} does not shrink."}
+        return {"kind": "warn", "words": f"{said}; not shrinking: {', '.join(stuck)}."}
     drained = seconds(max(each.drained_in_s or 0.0 for each in waiting))
     return {"kind": "good", "words": f"{said}; drained in {drained}."}
 

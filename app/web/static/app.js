@@ -75,5 +75,20 @@ document.addEventListener("htmx:before:response", (event) => {
     stale = null;
   }
 });
-document.addEventListener("htmx:after:swap", () => prepare(document));
-document.addEventListener("DOMContentLoaded", () => prepare(document));
+// What somebody opened or scrolled sideways stays so when the region is renewed.
+let kept = { open: [], scrolled: [] };
+document.addEventListener("htmx:before:swap", () => {
+  kept = {
+    open: [...document.querySelectorAll("#live details")].map((each) => each.open),
+    scrolled: [...document.querySelectorAll("#live .scroll")].map((each) => each.scrollLeft),
+  };
+});
+document.addEventListener("htmx:after:swap", () => {
+  document.querySelectorAll("#live details").forEach((each, at) => { each.open ||= kept.open[at] ?? false; });
+  document.querySelectorAll("#live .scroll").forEach((each, at) => { each.scrollLeft = kept.scrolled[at] ?? 0; });
+  prepare(document);
+});
+document.addEventListener("DOMContentLoaded", () => {
+  prepare(document);
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+});

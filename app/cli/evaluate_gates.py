@@ -1,0 +1,181 @@
+"""`evaluate-gates`: both error rates of the gates on the way in, on mails and messages whose authors are known."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import json
+import mailbox
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from email.message import EmailMessage, Message
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from app.cli.shell import OK, PROBLEM, AsJson, Problem, WrongUse, emit, show_table
+
+if TYPE_CHECKING:
+    from schemas.events import InboundMessage
+
+group = typer.Typer()
+
+SHOWN_MAX: Final = 20
+_NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+Paths = Annotated[list[Path] | None, typer.Option(metavar="PATH", exists=True)]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What the gates did to messages of one kind. `wrong` names them: machines that would be answered, or people who
+    would not."""
+
+    authors: str
+    messages: int
+    wrong: list[str]
+    by_gate: dict[str, int]
+
+    @property
+    def rate(self) -> float:
+        return len(self.wrong) / self.messages if self.messages else 0.0
+
+
+@group.command(
+    "evaluate-gates",
+    epilog="Example: draft-pipeline evaluate-gates --machines bounces/ --people chats.jsonl",
+    rich_help_panel="Judge",
+)
+def evaluate_gates(
+    machines: Paths = None,
+    people: Paths = None,
+    own: Annotated[list[str] | None, typer.Option(metavar="ADDRESS", help="An address of ours.")] = None,
+    max_answered: Annotated[float, typer.Option(min=0, max=1, help="Share of machine mail that may pass.")] = 0.02,
+    max_refused: Annotated[float, typer.Option(min=0, max=1, help="Share of people that may be refused.")] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """How many machines would be answered, how many people refused. Needs no system; texts are not shown.
+
+    A PATH is a folder of .eml files, an .eml, an mbox, or JSON Lines of inbound messages; both options may be repeated.
+    Exit code 1 when a share is exceeded.
+    """
+    if not machines and not people:
+        raise WrongUse("give --machines PATH, --people PATH, or both")
+    ours = frozenset(address.lower() for address in own or ())
+    rates = [measure("machines", machines or (), ours), measure("people", people or (), ours)]
+    ok = rates[0].rate <= max_answered and rates[1].rate <= max_refused
+    if as_json:
+        emit({"ok": ok, "rates": [{**asdict(each), "rate": each.rate} for each in rates if each.messages]})
+    else:
+        _tell([each for each in rates if each.messages])
+    raise typer.Exit(OK if ok else PROBLEM)
+
+
+def measure(authors: str, paths: Sequence[Path], own: frozenset[str]) -> Rate:
+    """Ask every gate about every message. Raises Problem for a file that cannot be read."""
+    from agents.gates import first_gate
+    from schemas.codes import Mode
+
+    wrong, gates, count = list[str](), Counter[str](), 0
+    for name, message in (found for path in paths for found in read(path)):
+        if message.direction == "outbound":
+            continue
+        gate = first_gate(message, own, suppressed=False, mode=Mode.AI_AUTO_SEND)
+        count += 1
+        gates[gate or "none"] += 1
+        if (gate is None) is (authors == "machines"):
+            wrong.append(name)
+    if paths and not count:
+        raise Problem(f"--{authors}: no message in {', '.join(map(str, paths))}")
+    return Rate(authors, count, wrong, dict(gates.most_common()))
+
+
+def read(path: Path) -> Iterator[tuple[str, InboundMessage]]:
+    """The messages of a path, with a name each: the file, or the message's id."""
+    if path.is_dir():
+        for file in sorted(path.rglob("*.eml")):
+            yield from read(file)
+    elif path.suffix == ".eml":
+        yield path.name, of_mail(email.message_from_bytes(path.read_bytes(), policy=email.policy.default))
+    elif path.suffix in (".jsonl", ".ndjson"):
+        yield from _lines(path)
+    else:
+        with closing(mailbox.mbox(path, create=False)) as box:
+            for key, raw in box.iteritems():
+                yield (
+                    f"{path.name}:{key}",
+                    of_mail(email.message_from_bytes(raw.as_bytes(), policy=email.policy.default)),
+                )
+
+
+def _lines(path: Path) -> Iterator[tuple[str, InboundMessage]]:
+    from pydantic import ValidationError
+
+    from schemas.events import InboundMessage
+
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        try:
+            message = InboundMessage.model_validate(json.loads(line))
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors(include_input=False)[0]["loc"]))
+            raise Problem(f"{path}, line {number}: {place} breaks the contract of inbound-message") from None
+        except ValueError:
+            raise Problem(f"{path}, line {number}: no JSON") from None
+        yield message.message_id, message
+
+
+def of_mail(mail: Message[Any, Any]) -> InboundMessage:
+    """A mail as a producer would publish it; what is longer than the contract allows is cut."""
+    from schemas.codes import Channel
+    from schemas.events import InboundMessage
+    from schemas.limits import HEADER_CHARS_MAX, HEADER_COUNT_MAX, TEXT_FIELD_CHARS_MAX
+
+    headers = {name: _plain(str(value))[:HEADER_CHARS_MAX] for name, value in mail.items()}
+
+    def header(name: str) -> str | None:
+        return _plain(str(mail[name]))[:TEXT_FIELD_CHARS_MAX] if mail[name] is not None else None
+
+    return InboundMessage(
+        schema_version=1,
+        message_id="m",
+        workspace_id="w",
+        lead_id="l",
+        channel=Channel.EMAIL,
+        received_at=_NOW,
+        body=_text(mail),
+        subject=header("Subject"),
+        from_address=header("From"),
+        to_address=header("To"),
+        headers=dict(list(headers.items())[:HEADER_COUNT_MAX]),
+    )
+
+
+def _text(mail: Message[Any, Any]) -> str:
+    from schemas.limits import BODY_BYTES_MAX
+
+    part = mail.get_body(("plain", "html")) if isinstance(mail, EmailMessage) else None
+    content = part.get_payload(decode=True) if part is not None else b""
+    raw = content if isinstance(content, bytes) else b""
+    return _plain(raw[: BODY_BYTES_MAX // 4].decode(errors="replace"))
+
+
+def _plain(text: str) -> str:
+    """Without what Postgres does not store."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
+def _tell(rates: Sequence[Rate]) -> None:
+    words = {"machines": "answered", "people": "refused"}
+    rows = [
+        (each.authors, each.messages, f"{len(each.wrong)} {words[each.authors]}", f"{each.rate:.2%}",
+         ", ".join(f"{gate} {count}" for gate, count in each.by_gate.items()))
+        for each in rates
+    ]  # fmt: skip
+    show_table(("written by", "messages#", "wrong#", "rate#", "gates"), rows)
+    for each in rates:
+        for name in each.wrong[:SHOWN_MAX]:
+            print(f"{words[each.authors]}: {name}")
