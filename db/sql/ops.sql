@@ -142,6 +142,11 @@ LEFT JOIN ai_draft d ON d.workspace_id = m.workspace_id AND d.trigger_message_id
 LEFT JOIN draft_pipeline_run r ON r.id = d.run_id
 WHERE m.workspace_id = ANY ($1::text[]) AND m.message_id = ANY ($2::text[]);
 
+-- name: clear_calendar(workspace_id)
+-- A reserved workspace begins anew: nothing is free, nothing is booked.
+WITH booked AS (DELETE FROM booking WHERE workspace_id = $1)
+DELETE FROM availability_slot WHERE workspace_id = $1;
+
 -- name: messages_stored(workspace_ids, message_ids)
 -- How many of these messages ingest has written.
 SELECT count(*) FROM message WHERE workspace_id = ANY ($1::text[]) AND message_id = ANY ($2::text[]);
