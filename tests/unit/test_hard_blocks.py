@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.hard_blocks import BlockGroup, HardBlock, Rule, check_text, codes, may_pass, pack_texts
+from agents.hard_blocks.language import language_tag
 from agents.prompting import PROMPTS
 from schemas.codes import Channel, Mode, Stage
 from schemas.context import DraftRunContextPack, DraftRunSnapshot, Knowledge, Profile, Section, Slot, Turn
@@ -62,6 +63,16 @@ def snapshot(*facts: str, inbound: str = "Hello", **changes: Any) -> DraftRunSna
 
 def rules(text: str, run: DraftRunSnapshot | None = None, **more: Any) -> list[str]:
     return codes(check_text(text, run or snapshot(), **more))
+
+
+@pytest.mark.parametrize(
+    ("said", "tag"),
+    [("en", "en"), (" de_AT ", "de-AT"), ("zh-Hant-TW", "zh-Hant-TW"), ("es-419", "es-419"), ("en\n", "en"),
+     ("English", None), ("Ann lives in Bonn", None), ("de-ann@example.com", None), ("", None)],
+)  # fmt: skip
+def test_only_a_language_tag_leaves_for_a_topic(said: str, tag: str | None) -> None:
+    """What a model calls a language may be a text of its own; then nothing is told."""
+    assert language_tag(said) == tag
 
 
 # ---- claims: the same fact in other words
