@@ -7,6 +7,7 @@ move the watermark. Whatever cannot be used becomes a dead letter in the same tr
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from typing import Any
 
 from agents.dead_letters import Incoming, add_dead_letters
@@ -121,8 +122,12 @@ async def _workspaces(connection: Connection, ids: set[str], own: frozenset[str]
 
 def _addresses(channels: dict[str, Any]) -> frozenset[str]:
     """The workspace's own addresses: mail that comes from them is our own reply coming back."""
-    found = (channel.get("from") for channel in channels.values() if isinstance(channel, dict))
-    return frozenset(address.lower() for address in found if isinstance(address, str))
+    found: list[Any] = []
+    for channel in (each for each in channels.values() if isinstance(each, dict)):
+        inbound = channel.get("inbound")
+        found += [channel.get("from"), channel.get("sent_copy"), *(inbound if isinstance(inbound, list) else [])]
+    addresses = (parseaddr(each)[1].lower() for each in found if isinstance(each, str))
+    return frozenset(address for address in addresses if address)
 
 
 async def _erased(

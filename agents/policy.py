@@ -257,7 +257,7 @@ def due_at(now: datetime, settings: WorkspaceSettings, lead_timezone: str | None
     start, end = hours.start.replace(tzinfo=None), hours.end.replace(tzinfo=None)
     yesterday = earliest.astimezone(zone).date() - timedelta(days=1)
     for day in (yesterday + timedelta(days=ahead) for ahead in range(DAYS_AHEAD_MAX)):
-        if day.weekday() not in hours.days or day.isoformat() in hours.holidays:
+        if not hours.are_on(day):
             continue
         opens = datetime.combine(day, start, tzinfo=zone).astimezone(UTC)
         closes = datetime.combine(day + timedelta(days=end <= start), end, tzinfo=zone).astimezone(UTC)

@@ -1,133 +1,148 @@
 """review-command -> draft-outcome: carry out what a person decided, on exactly what they saw."""
 
 import uuid
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import asyncpg
 
+from agents.approval import binding_in, blocks_of, changed, forbidding
+from agents.draft import blocks_as_rows
+from agents.edit_distance import edit_distance
 from agents.fates import DONE, Dropped, Fate
-from agents.hard_blocks import check_text, may_pass, pack_texts
+from agents.hard_blocks import HardBlock
 from agents.holding import person_obstacle
 from agents.outcomes import add_event, draft_outcome, sha256_of
 from agents.persist import persist
 from agents.rim import OutboxRow, Rim, Writer
-from agents.starting import state_of
-from agents.strangers import other_leads_in
-from agents.undoing import UNDO, undo
+from agents.undoing import undo
 from db import sql
 from db.pool import Connection, transaction
-from schemas.codes import Action, DecidedBy, DraftStatus, OutcomeStatus
+from schemas.codes import Action, DecidedBy, DeliveryStatus, DraftStatus, OutcomeStatus, ReviewAction
 from schemas.events import ReviewCommand
 from schemas.ids import delivery_id
 
-_DECIDABLE = (DraftStatus.PENDING, DraftStatus.SCHEDULED)
+_DECIDABLE: Final = (DraftStatus.PENDING, DraftStatus.SCHEDULED)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What came of an action: its result code, the events, the delivery to make, the blocks that the person passed."""
+
+    result: str
+    rows: list[OutboxRow] = field(default_factory=list)
+    delivery: uuid.UUID | None = None
+    passed: tuple[HardBlock, ...] = ()
 
 
 async def handle(event: ReviewCommand, rim: Rim) -> Fate:
     """One action, once: a repeated command finds it done."""
-    outcome: list[tuple[list[OutboxRow], uuid.UUID | None]] = []
 
-    async def write() -> str | None:
+    async def write() -> Carried | None:
         async with transaction(rim.pool) as connection:
             action = await sql.review.review_action_by_id.row(connection, action_id=event.review_action_id)
             if action is None or action["done_at"] is not None:
-                return "done_before"
-            rows, delivery, result = await _carry_out(connection, action)
-            await sql.review.finish_review_action.run(connection, action_id=action["id"], result=result)
-            outcome[:] = [(rows, delivery)]
-            return None
+                return None
+            carried = await _carry_out(connection, action)
+            await sql.review.finish_review_action.run(connection, action_id=action["id"], result=carried.result)
+            if carried.passed:
+                passed = blocks_as_rows(carried.passed)
+                await sql.review.keep_passed_blocks.run(connection, action_id=action["id"], passed=passed)
+            return carried
 
-    dropped = await persist(rim, write)
-    if dropped is not None:
-        return Dropped(dropped)
-    rows, delivery = outcome[0]
-    rim.publisher.publish(rows)
-    if delivery is not None:
+    carried = await persist(rim, write)
+    if carried is None:
+        return Dropped("done_before")
+    rim.publisher.publish(carried.rows)
+    if carried.delivery is not None:
         rim.deliver_soon()
     return DONE
 
 
-async def _carry_out(connection: Connection, action: asyncpg.Record) -> tuple[list[OutboxRow], uuid.UUID | None, str]:
-    """Returns the events, the delivery to make, and the result code."""
+async def _carry_out(connection: Connection, action: asyncpg.Record) -> Carried:
     unlocked = await sql.draft.draft_by_id.row(connection, draft_id=action["draft_id"])
     if unlocked is None:
-        return [], None, "draft_erased"
+        return Carried("draft_erased")
     await sql.delivery.lock_lead.run(connection, workspace_id=unlocked["workspace_id"], lead_id=unlocked["lead_id"])
     draft = await sql.draft.lock_draft.one(connection, draft_id=action["draft_id"])
-    if action["action"] == UNDO:
+    if action["action"] == ReviewAction.UNDO:
         result, rows = await undo(connection, draft)
-        return rows, None, result
-    now = await sql.delivery.send_standing.one(connection, draft_id=draft["id"])
-    if action["action"] == "confirm_resend":
-        return await _resend(connection, action, draft, now)
-    if draft["auto_send_action"] == Action.NONE:
-        return [], None, "refused_not_approvable"
-    if draft["status"] not in _DECIDABLE:
-        return [], None, f"refused_draft_{draft['status']}"
-    if draft["status"] == DraftStatus.SCHEDULED and draft["auto_send_action"] == Action.SEND_IMMEDIATE:
-        return [], None, "refused_already_approved"
-    if action["action"] == "reject":
-        rows = await _decided(
-            connection, draft, action, DraftStatus.REJECTED, OutcomeStatus.REJECTED, Action.NONE, "rejected"
-        )
-        await sql.delivery.cancel_scheduled_deliveries.run(connection, draft_ids=[draft["id"]], reason="rejected")
-        return rows, None, "rejected"
-    obstacle = _changed(action, draft, now) or await _blocked(connection, action, draft)
-    if obstacle is None and now["scheduling"]:
-        obstacle = await person_obstacle(connection, now, action["edited_text"] if action["action"] == "edit" else None)
+        return Carried(result, rows)
+    sending = await sql.review.lock_send_under_way.row(connection, draft_id=draft["id"])
+    obstacle = _undecidable(action, draft, sending)
     if obstacle is not None:
-        return [], None, f"refused_{obstacle}"
-    return await _send(connection, action, draft)
+        return Carried(f"refused_{obstacle}")
+    if action["action"] == ReviewAction.REJECT:
+        return await _reject(connection, action, draft)
+    now = await sql.delivery.send_standing.one(connection, draft_id=draft["id"])
+    binding = binding_in(action)
+    if binding is None:
+        return Carried("refused_not_bound")
+    obstacle = changed(binding, action["created_at"], draft, now)
+    if obstacle is not None:
+        return Carried(f"refused_{obstacle}")
+    edited = action["action"] == ReviewAction.EDIT
+    text = action["edited_text"] if edited else draft["content"] or ""
+    blocks = await blocks_of(connection, draft["id"], text)
+    if blocks is None:
+        return Carried("refused_context_gone")
+    forbidden = forbidding(blocks, binding, text, edited=edited)
+    if forbidden is not None:
+        return Carried(f"refused_{forbidden.rule}")
+    obstacle = await person_obstacle(connection, now, text if edited else None) if now["scheduling"] else None
+    if obstacle is not None:
+        return Carried(f"refused_{obstacle}")
+    return await _send(connection, action, draft, text, blocks)
 
 
-def _changed(action: asyncpg.Record, draft: asyncpg.Record, now: asyncpg.Record) -> str | None:
-    """What differs from what the person saw: text, recipient, newest inbound message, policy. Nobody passes these."""
-    binding: dict[str, Any] = action["binding"] or {}
-    if action["content_sha256"] is not None and action["content_sha256"] != draft["content_sha256"]:
-        return "text_changed"
-    if "recipient_sha256" in binding and binding["recipient_sha256"] != sha256_of(draft["recipient"] or ""):
-        return "recipient_changed"
-    if now["newer_inbound"]:
-        return "newer_inbound"
-    if now["answered"]:
-        return "answered"
-    if now["suppressed"]:
-        return "lead_suppressed"
-    if "policy_revision" in binding and binding["policy_revision"] != now["policy_now"]:
-        return "policy_changed"
-    return None
+def _undecidable(action: asyncpg.Record, draft: asyncpg.Record, sending: asyncpg.Record | None) -> str | None:
+    """Why this cannot be done to a draft in this state. What a person decided or a provider may have is not undone."""
+    if sending is not None and sending["status"] == DeliveryStatus.CLAIMED:
+        return "being_sent"
+    if draft["status"] == DraftStatus.UNKNOWN:
+        settles = (ReviewAction.CONFIRM_RESEND, ReviewAction.REJECT)
+        return None if action["action"] in settles else "draft_unknown"
+    if action["action"] == ReviewAction.CONFIRM_RESEND or draft["status"] not in _DECIDABLE:
+        return f"draft_{draft['status']}"
+    approved = draft["status"] == DraftStatus.SCHEDULED and draft["auto_send_action"] == Action.SEND_IMMEDIATE
+    if approved or (sending is not None and not sending["automatic"]):
+        return "already_approved"
+    return "not_approvable" if draft["auto_send_action"] == Action.NONE else None
 
 
-async def _blocked(connection: Connection, action: asyncpg.Record, draft: asyncpg.Record) -> str | None:
-    """The rule that forbids even a person to send this text: safety always, a claim whose place was not shown."""
-    context = await sql.run.run_with_context.row(connection, run_id=draft["run_id"])
-    text = action["edited_text"] if action["action"] == "edit" else draft["content"]
-    if context is None:
-        return "context_gone"
-    state = state_of(context)
-    packed, scheduling = pack_texts(state.pack), draft["scheduling"]
-    checked = check_text(text or "", state.snapshot, packed, language=draft["language"], scheduling=scheduling)
-    blocks = (*await other_leads_in(connection, text or "", state, checked), *checked)
-    shown = (
-        {(block["start"], block["end"]) for block in draft["hard_blocks"]} if action["action"] == "approve" else set()
+async def _reject(connection: Connection, action: asyncpg.Record, draft: asyncpg.Record) -> Carried:
+    """The draft ends unsent. One that may have been sent stays what it is; only the question is closed."""
+    if draft["status"] == DraftStatus.UNKNOWN:
+        await sql.review.close_reviews.run(connection, draft_ids=[draft["id"]], status="decided")
+        return Carried("left_unknown")
+    await sql.delivery.cancel_scheduled_deliveries.run(connection, draft_ids=[draft["id"]], reason="rejected")
+    rows = await _decided(
+        connection, draft, action, DraftStatus.REJECTED, OutcomeStatus.REJECTED, Action.NONE, "rejected"
     )
-    return next((str(block.rule) for block in blocks if not may_pass(block, automatic=False, shown_spans=shown)), None)
+    return Carried("rejected", rows)
 
 
 async def _send(
-    connection: Connection, action: asyncpg.Record, draft: asyncpg.Record
-) -> tuple[list[OutboxRow], uuid.UUID | None, str]:
-    edited = action["action"] == "edit"
-    text = action["edited_text"] if edited else draft["content"]
+    connection: Connection, action: asyncpg.Record, draft: asyncpg.Record, text: str, blocks: tuple[HardBlock, ...]
+) -> Carried:
+    """A delivery of the text in the person's name; `confirm_resend` makes a second one of what may have been sent."""
+    edited = action["action"] == ReviewAction.EDIT
+    resent = action["action"] == ReviewAction.CONFIRM_RESEND
     await sql.delivery.cancel_scheduled_deliveries.run(connection, draft_ids=[draft["id"]], reason="approved")
-    delivery = await _insert_delivery(connection, action, draft, text, edited=edited)
+    own_text = edited or (resent and bool(await sql.delivery.text_was_edited.value(connection, draft_id=draft["id"])))
+    delivery = await _insert_delivery(connection, action, draft, text, edited=own_text)
     if delivery is None:
-        return [], None, "refused_delivery_exists"
+        return Carried("refused_delivery_exists")
     if edited:
         await sql.draft.set_draft_text.run(
-            connection, draft_id=draft["id"], content=text, content_sha256=sha256_of(text)
+            connection,
+            draft_id=draft["id"],
+            content=text,
+            content_sha256=sha256_of(text),
+            hard_blocks=blocks_as_rows(blocks),
         )
     status = OutcomeStatus.EDITED if edited else OutcomeStatus.APPROVED
+    result = "confirmed_resend" if resent else status.value
     rows = await _decided(
         connection,
         draft,
@@ -135,17 +150,17 @@ async def _send(
         DraftStatus.SCHEDULED,
         status,
         Action.SEND_IMMEDIATE,
-        status.value,
-        edit_distance=_edit_distance(draft["content"] or "", text) if edited else None,
+        result,
+        edit_distance=edit_distance(draft["content"] or "", text) if edited else None,
         delivery_id=delivery,
     )
-    return rows, delivery, status.value
+    return Carried(result, rows, delivery, blocks)
 
 
 async def _insert_delivery(
     connection: Connection, action: asyncpg.Record, draft: asyncpg.Record, text: str, *, edited: bool
 ) -> uuid.UUID | None:
-    confirmed = action["actor"] if action["action"] == "confirm_resend" else None
+    confirmed = action["actor"] if action["action"] == ReviewAction.CONFIRM_RESEND else None
     inserted: uuid.UUID | None = await sql.delivery.insert_delivery.value(
         connection,
         delivery_id=delivery_id(draft["id"], 1_000 + draft["outcome_sequence"]),
@@ -164,31 +179,6 @@ async def _insert_delivery(
         confirmed_by=confirmed,
     )
     return inserted
-
-
-async def _resend(
-    connection: Connection, action: asyncpg.Record, draft: asyncpg.Record, now: asyncpg.Record
-) -> tuple[list[OutboxRow], uuid.UUID | None, str]:
-    """A person confirmed a second send of a draft that may have been sent, as they were shown it."""
-    if draft["status"] != DraftStatus.UNKNOWN:
-        return [], None, f"refused_draft_{draft['status']}"
-    if (changed := _changed(action, draft, now)) is not None:
-        return [], None, f"refused_{changed}"
-    edited = bool(await sql.delivery.text_was_edited.value(connection, draft_id=draft["id"]))
-    delivery = await _insert_delivery(connection, action, draft, draft["content"], edited=edited)
-    if delivery is None:
-        return [], None, "refused_delivery_exists"
-    rows = await _decided(
-        connection,
-        draft,
-        action,
-        DraftStatus.SCHEDULED,
-        OutcomeStatus.APPROVED,
-        Action.SEND_IMMEDIATE,
-        "confirmed_resend",
-        delivery_id=delivery,
-    )
-    return rows, delivery, "confirmed_resend"
 
 
 async def _decided(
@@ -213,17 +203,6 @@ async def _decided(
         **more,
     )
     return await add_event(connection, event, draft["workspace_id"], draft["traceparent"])
-
-
-def _edit_distance(before: str, after: str) -> int:
-    """Levenshtein distance in characters (Wagner and Fischer, 1974), two rows at a time."""
-    previous = list(range(len(after) + 1))
-    for row, left in enumerate(before, 1):
-        current = [row]
-        for column, right in enumerate(after, 1):
-            current.append(min(previous[column] + 1, current[-1] + 1, previous[column - 1] + (left != right)))
-        previous = current
-    return previous[-1]
 
 
 async def expire_reviews(rim: Writer, limit: int) -> int:

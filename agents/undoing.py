@@ -22,19 +22,27 @@ async def undo(connection: Connection, draft: asyncpg.Record) -> tuple[str, list
     """
     if draft["status"] not in (DraftStatus.SCHEDULED, DraftStatus.PENDING):
         return f"refused_draft_{draft['status']}", []
-    stopped = await sql.delivery.cancel_scheduled_deliveries.rows(connection, draft_ids=[draft["id"]], reason=UNDONE)
+    rows = await ask_instead(connection, draft, UNDONE, DecidedBy.REVIEWER)
+    return ("refused_not_scheduled", []) if rows is None else (UNDONE, rows)
+
+
+async def ask_instead(
+    connection: Connection, draft: asyncpg.Record, reason: str, decided_by: DecidedBy
+) -> list[OutboxRow] | None:
+    """Cancel what is scheduled of a draft, locked like in `undo`, and ask a person. None when nothing was scheduled."""
+    stopped = await sql.delivery.cancel_scheduled_deliveries.rows(connection, draft_ids=[draft["id"]], reason=reason)
     if not stopped:
-        return "refused_not_scheduled", []
+        return None
     now = await sql.delivery.send_standing.one(connection, draft_id=draft["id"])
     await sql.draft.set_draft_fate.value(
-        connection, draft_id=draft["id"], status=DraftStatus.PENDING, action=Action.NEEDS_REVIEW, reason=UNDONE
+        connection, draft_id=draft["id"], status=DraftStatus.PENDING, action=Action.NEEDS_REVIEW, reason=reason
     )
     await sql.review.open_review_if_absent.run(
         connection,
         review_id=derive("review", draft["id"]),
         draft_id=draft["id"],
         workspace_id=draft["workspace_id"],
-        reason=UNDONE,
+        reason=reason,
         content_sha256=draft["content_sha256"],
         review_s=now["review_s_max"],
     )
@@ -43,7 +51,7 @@ async def undo(connection: Connection, draft: asyncpg.Record) -> tuple[str, list
         run_id=draft["run_id"] or draft["id"],
         action=Action.NEEDS_REVIEW,
         status=OutcomeStatus.AWAITING_REVIEW,
-        reason=UNDONE,
-        decided_by=DecidedBy.REVIEWER,
+        reason=reason,
+        decided_by=decided_by,
     )
-    return UNDONE, await add_event(connection, event, draft["workspace_id"], draft["traceparent"])
+    return await add_event(connection, event, draft["workspace_id"], draft["traceparent"])

@@ -16,7 +16,7 @@ import orjson
 
 from agents.outcomes import draft_outcome, envelope
 from agents.persist import TRANSIENT, backoff_s
-from app.slack.blocks import decided_message
+from app.slack.blocks import Decided, decided_message
 from app.slack.client import Posted, SlackClient
 from db import sql
 from db.pool import Connection, Pool, transaction
@@ -245,7 +245,7 @@ async def _rewrite_slack(
         for row in left:
             if row["slack_ts"] is None:
                 continue
-            message = decided_message(row["draft_id"], "The lead was erased on request", link(row["draft_id"]))
+            message = decided_message(row["draft_id"], Decided("The lead was erased on request"), link(row["draft_id"]))
             if isinstance(await slack.update(row["slack_channel"], row["slack_ts"], message), Posted):
                 await sql.housekeeping.slack_message_written.run(pool, review_id=row["id"])
                 erased.slack_messages += 1

@@ -467,11 +467,40 @@ CREATE TABLE review_request (
     expires_at      timestamptz NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now(),
     closed_at       timestamptz,
+    slack_team_id     text,
+    slack_previous_ts text,
+    slack_attempts    integer NOT NULL DEFAULT 0,
+    slack_retry_at    timestamptz,
+    expiry_told_at    timestamptz,
     CHECK ((status = 'open') = (closed_at IS NULL))
 );
 CREATE INDEX review_request_open ON review_request (workspace_id, created_at) WHERE status = 'open';
+CREATE INDEX review_request_closed ON review_request (workspace_id, closed_at DESC) WHERE status <> 'open';
+CREATE INDEX review_request_unposted ON review_request (slack_retry_at NULLS FIRST, created_at)
+    WHERE status = 'open' AND slack_ts IS NULL;
+CREATE INDEX review_request_slack_stale ON review_request (closed_at)
+    WHERE status <> 'open' AND coalesce(slack_ts, slack_previous_ts) IS NOT NULL AND slack_updated_at IS NULL;
+CREATE INDEX review_request_expiry_untold ON review_request (closed_at)
+    WHERE status = 'expired' AND slack_ts IS NOT NULL AND expiry_told_at IS NULL;
 
--- Append-only: who, how, what, on which text.
+-- Asked again, with a new time to answer: Slack gets a new message, and the old one loses its buttons.
+CREATE FUNCTION review_asked_again() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.slack_previous_ts := CASE WHEN OLD.slack_ts IS NOT NULL AND OLD.slack_updated_at IS NULL THEN OLD.slack_ts
+                             ELSE OLD.slack_previous_ts END;
+    NEW.slack_ts := NULL;
+    NEW.posted_at := NULL;
+    NEW.slack_updated_at := NULL;
+    NEW.slack_attempts := 0;
+    NEW.slack_retry_at := NULL;
+    NEW.expiry_told_at := NULL;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER review_asked_again BEFORE UPDATE OF expires_at ON review_request
+    FOR EACH ROW EXECUTE FUNCTION review_asked_again();
+
+-- Append-only: who, how, what, on which text. `passed`: the hard blocks of the text that went out all the same.
+-- `response_url`: where Slack takes an answer to the click, gone once it was answered.
 CREATE TABLE review_action (
     id              uuid PRIMARY KEY,
     draft_id        uuid NOT NULL REFERENCES ai_draft ON DELETE CASCADE,
@@ -485,9 +514,14 @@ CREATE TABLE review_action (
     binding         jsonb NOT NULL DEFAULT '{}',
     result          text,
     created_at      timestamptz NOT NULL DEFAULT now(),
-    done_at         timestamptz
+    done_at         timestamptz,
+    passed          jsonb NOT NULL DEFAULT '[]',
+    response_url    text,
+    told_at         timestamptz
 );
 CREATE INDEX review_action_draft ON review_action (draft_id, created_at);
+CREATE INDEX review_action_untold ON review_action (done_at)
+    WHERE via = 'slack' AND told_at IS NULL AND result LIKE 'refused%';
 
 CREATE TABLE meeting_overseer_decision (
     id          uuid PRIMARY KEY,

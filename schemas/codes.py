@@ -196,3 +196,13 @@ class Role(StrEnum):
     REVIEWER = "reviewer"
     OPS = "ops"
     ANALYST = "analyst"
+
+
+class ReviewAction(StrEnum):
+    """What a person does with a draft."""
+
+    APPROVE = "approve"
+    EDIT = "edit"
+    REJECT = "reject"
+    CONFIRM_RESEND = "confirm_resend"
+    UNDO = "undo"

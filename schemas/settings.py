@@ -1,10 +1,10 @@
 """What a workspace chooses, and how a stored value that makes no sense is read: as the default."""
 
-from datetime import time
+from datetime import date, time
 from decimal import Decimal
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from schemas.codes import Stage
 from schemas.limits import REVISION_ITERATIONS_MAX
@@ -98,14 +98,26 @@ def iterations_max(settings: WorkspaceSettings) -> int:
     return REVISION_ITERATIONS_MAX if stored is None else min(max(stored, 1), REVISION_ITERATIONS_MAX)
 
 
+def _a_day(value: str) -> str:
+    """`YYYY-MM-DD`, or `MM-DD` for the day of every year."""
+    date.fromisoformat(value if len(value) == len("2000-01-01") else f"2000-{value}")  # a leap year
+    return value
+
+
 class BusinessHours(BaseModel):
-    """`{"days": [0..6], "start": "09:00", "end": "17:00", "holidays": ["2026-12-25"]}`; Monday is 0."""
+    """`{"days": [0..6], "start": "09:00", "end": "17:00", "holidays": ["2026-04-06", "12-25"]}`; Monday is 0. A holiday
+    without a year is one every year."""
 
     model_config = ConfigDict(frozen=True)
-    days: list[int] = Field(default_factory=lambda: [0, 1, 2, 3, 4])
+    days: list[Annotated[int, Field(ge=0, le=6)]] = Field(default_factory=lambda: [0, 1, 2, 3, 4])
     start: time = time(9)
     end: time = time(17)
-    holidays: list[str] = Field(default_factory=list)
+    holidays: list[Annotated[str, AfterValidator(_a_day)]] = Field(default_factory=list)
+
+    def are_on(self, day: date) -> bool:
+        """Whether there are hours on this day."""
+        written = day.isoformat()
+        return day.weekday() in self.days and written not in self.holidays and written[-5:] not in self.holidays
 
 
 # What the `rules` of a policy may decide in place of the workspace's column of that name: hard blocks and revision.

@@ -8,11 +8,11 @@ import typer
 
 # The modules by what one wants to do; the order is that of the help.
 PANELS: Final[dict[str, tuple[str, ...]]] = {
-    "Run": ("demo", "running", "web", "migrating", "topics", "producing"),
+    "Run": ("demo", "running", "web", "mail_in", "migrating", "topics", "producing"),
     "Look": ("doctor", "smoke", "lag", "idle", "explain", "runs", "dead_letters", "schema"),
     "Decide": ("workspace", "policy", "switch", "knowledge", "slots", "token"),
     "Judge": ("evaluate", "evaluate_gates", "replay", "calibrate"),
-    "Keep house": ("pruning", "erasing", "importing", "backfill"),
+    "Keep house": ("pruning", "erasing", "importing", "backfill", "quarantining"),
     "Analyse": ("export", "tail", "sample", "dictionary"),
 }
 

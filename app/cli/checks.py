@@ -13,6 +13,7 @@ import asyncpg
 
 from app.cli.comparing import schema_differences
 from app.cli.migrating import refuse_two_databases
+from app.cli.pooling import look
 from app.cli.shell import Problem, connection_to, place_of
 from app.config import NEEDS, Config, ConfigError
 from db import migrate, sql
@@ -25,7 +26,9 @@ POSTGRES_MIN: Final = 15
 ASK_S_MAX: Final = 10.0
 _VERSION_UNIT: Final = 10_000
 _DIFFERENCES_SHOWN_MAX: Final = 8
-_POOLER_ROUNDS: Final = 5
+# What every process reads and writes, where there is anything yet.
+_RIGHTS: Final = """SELECT CASE WHEN to_regclass('schema_migration') IS NULL OR to_regclass('outbox') IS NULL THEN true
+    ELSE has_table_privilege('schema_migration', 'SELECT') AND has_table_privilege('outbox', 'INSERT') END"""
 _SLACK_URL: Final = "https://slack.com/api/"
 _UNAUTHORISED: Final = frozenset({401, 403})
 _NOT_FOUND: Final = 404
@@ -94,6 +97,8 @@ async def check_postgres(config: Config) -> AsyncIterator[Check]:
         async with connection_to(config.database_url) as connection:
             async for check in _server(connection, config):
                 yield check
+        async for check in _paths(config):
+            yield check
         await refuse_two_databases(config)
         url = config.migration_url
         async with connection_to(url, "DIRECT_URL" if config.direct_url else "DATABASE_URL") as direct:
@@ -112,7 +117,12 @@ async def _server(connection: asyncpg.Connection, config: Config) -> AsyncIterat
     for name in ("fsync", "synchronous_commit"):
         if await connection.fetchval("SELECT current_setting($1)", name) == "off":
             yield problem("durability", f"{name} is off: a crash would forget claims", f"set {name} = on")
-    yield await _pooler(connection)
+    if await connection.fetchval("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"):
+        yield problem("writing", "this server takes no writes (a standby?)", "let DATABASE_URL lead to the primary")
+    if not await connection.fetchval(_RIGHTS):
+        found = f"the role {await connection.fetchval('SELECT current_user')} may not work here"
+        yield problem("rights", found, "apply deploy/postgres/grants.sql as the owner, after each migration")
+        return
     applied, latest = await migrate.schema_number(connection), migrate.latest()
     if applied < latest:
         yield problem("schema number", f"{applied}, this version needs {latest}", "run `draft-pipeline migrate`")
@@ -121,17 +131,19 @@ async def _server(connection: asyncpg.Connection, config: Config) -> AsyncIterat
     yield await _processes(connection)
 
 
-async def _pooler(connection: asyncpg.Connection) -> Check:
-    """Whether a prepared statement survives from transaction to transaction, and we are one connection's only user."""
-    try:
-        statement = await connection.prepare("SELECT $1::int")
-        for number in range(_POOLER_ROUNDS):
-            async with connection.transaction():
-                await statement.fetchval(number)
-    except asyncpg.PostgresError as error:
+async def _paths(config: Config) -> AsyncIterator[Check]:
+    """Running processes may come through a pooler that supports prepared statements; migrations must not."""
+    pooled = await look(config.database_url, "DATABASE_URL")
+    if pooled.refused is not None:
         remedy = "let the pooler support prepared statements (pgbouncer: max_prepared_statements above 0)"
-        return problem("pooler", f"prepared statements do not work ({type(error).__name__})", remedy)
-    return ok("pooler", "prepared statements work through DATABASE_URL")
+        yield problem("pooler", f"prepared statements do not work ({pooled.refused})", remedy)
+    else:
+        way = "through a pooler" if pooled.moves else "directly"
+        yield ok("pooler", f"DATABASE_URL leads to Postgres {way}; prepared statements work")
+    direct = await look(config.direct_url, "DIRECT_URL") if config.direct_url else pooled
+    if direct.moves:
+        found = f"migrations would run through a pooler ({'DIRECT_URL' if config.direct_url else 'DATABASE_URL'})"
+        yield problem("direct address", found, "give DIRECT_URL an address that bypasses it: migrate holds a lock")
 
 
 async def _processes(connection: asyncpg.Connection) -> Check:
@@ -155,8 +167,10 @@ async def _schema(connection: asyncpg.Connection) -> Check:
         differences = await schema_differences(connection)
     except asyncpg.InsufficientPrivilegeError:
         return remark("schema", "not compared: this role may not create a schema", "give DIRECT_URL of the owner")
+    except asyncpg.ReadOnlySQLTransactionError:
+        return remark("schema", "not compared: this server takes no writes", "let DIRECT_URL lead to the primary")
     if not differences:
-        return ok("schema", "columns, defaults, checks, indexes and triggers are those of schema.sql")
+        return ok("schema", "columns, defaults, checks, indexes, triggers, functions and views are those of schema.sql")
     more = len(differences) - _DIFFERENCES_SHOWN_MAX
     told = "; ".join(differences[:_DIFFERENCES_SHOWN_MAX]) + (f"; and {more} more" if more > 0 else "")
     return problem("schema", told, "somebody changed it by hand: put it back, or add a migration")

@@ -1,4 +1,4 @@
-"""The live schema against `schema.sql`, which is built beside it in a transaction that is rolled back."""
+"""The live schemas against `schema.sql`, which is built beside them in a transaction that is rolled back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Catalogue = dict[str, str]
 _OURS_ONLY: Final = "schema_migration"  # written by `migrate`, not part of schema.sql
 _STATEMENT_S_MAX: Final = 30
+ANALYTICS: Final = "analytics"
 
 
 class _Undo(Exception):
@@ -22,7 +23,8 @@ class _Undo(Exception):
 
 
 async def schema_differences(connection: asyncpg.Connection) -> list[str]:
-    """What the live schema has otherwise: columns, defaults, constraints, indexes, triggers; empty when nothing.
+    """What the live schemas have otherwise: columns, defaults, constraints, indexes, triggers, functions, views; empty
+    when nothing.
 
     Raises asyncpg.InsufficientPrivilegeError where the role may not create a schema.
     """
@@ -30,7 +32,7 @@ async def schema_differences(connection: asyncpg.Connection) -> list[str]:
     found: dict[str, Catalogue] = {}
     try:
         async with connection.transaction():
-            found["live"] = await _catalogue(connection, live)
+            found["live"] = await _catalogue(connection, live, ANALYTICS)
             found["expected"] = await _built(connection)
             raise _Undo
     except _Undo:
@@ -40,18 +42,19 @@ async def schema_differences(connection: asyncpg.Connection) -> list[str]:
 async def _built(connection: asyncpg.Connection) -> Catalogue:
     """The catalogue of schema.sql in a schema of its own; its second schema gets another name as well."""
     name = f"doctor_{secrets.token_hex(6)}"
-    text = re.sub(r"\banalytics\b", f"{name}_analytics", files("db").joinpath("schema.sql").read_text("utf-8"))
+    text = re.sub(rf"\b{ANALYTICS}\b", f"{name}_{ANALYTICS}", files("db").joinpath("schema.sql").read_text("utf-8"))
     await connection.execute(f"CREATE SCHEMA {name}")
     await connection.execute(f"SET LOCAL search_path = {name}")
     await connection.execute(text, timeout=_STATEMENT_S_MAX)
-    return await _catalogue(connection, name)
+    return await _catalogue(connection, name, f"{name}_{ANALYTICS}")
 
 
-async def _catalogue(connection: asyncpg.Connection, schema: str) -> Catalogue:
-    """Name to definition of everything in a schema, the schema's own name taken out."""
+async def _catalogue(connection: asyncpg.Connection, schema: str, analytics: str) -> Catalogue:
+    """Name to definition of everything in a schema, and of the views beside it; the schemas' own names taken out."""
 
     def plain(definition: object) -> str:
-        return str(definition).replace(f"{schema}.", "")
+        """Views name the tables of the live schema, wherever they are built."""
+        return re.sub(rf"\b({schema}|{analytics}|{ANALYTICS}|public)\.", "", str(definition))
 
     found: Catalogue = {}
     for row in await sql.ops.columns_of.rows(connection, schema=schema):
@@ -63,6 +66,11 @@ async def _catalogue(connection: asyncpg.Connection, schema: str) -> Catalogue:
         found[f"index {row['name']} on {row['table']}"] = plain(row["definition"]) + valid
     for row in await sql.ops.triggers_of.rows(connection, schema=schema):
         found[f"trigger {row['name']} on {row['table']}"] = "fires" if row["enabled"] else "is switched off"
+    for row in await sql.ops.functions_of.rows(connection, schema=schema):
+        found[f"function {row['name']}"] = plain(row["definition"])
+    for place in (schema, analytics):
+        for row in await sql.ops.views_of.rows(connection, schema=place):
+            found[f"view {row['name']}"] = plain(row["definition"])
     return {name: definition for name, definition in found.items() if _OURS_ONLY not in name}
 
 

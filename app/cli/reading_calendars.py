@@ -301,7 +301,7 @@ def _appointments(found: Found, reader: Reader) -> list[Span]:
 
 def _business_hours(day: date, reader: Reader) -> Iterator[Span]:
     hours = reader.hours
-    if day.weekday() in hours.days and day.isoformat() not in hours.holidays and hours.start < hours.end:
+    if hours.are_on(day) and hours.start < hours.end:
         opens, closes = datetime.combine(day, hours.start), datetime.combine(day, hours.end)
         yield Span(
             _instant(opens.replace(tzinfo=None), reader.zone), _instant(closes.replace(tzinfo=None), reader.zone)

@@ -22,6 +22,9 @@ def smoke(
         bool, typer.Option("--full", help="Also pricing, scheduling, a failing overseer, and a scan for texts.")
     ] = False,
     log: Annotated[list[Path] | None, typer.Option("--log", metavar="FILE", help="With --full: scan this log.")] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metrics", metavar="URL", help="With --full: scan what is told here.")
+    ] = None,
     stack: Annotated[
         Path | None,
         typer.Option("--stack", metavar="DIR", help="With --full: the folder of `up`, to break the overseer."),
@@ -41,7 +44,9 @@ def smoke(
         config.require(frozenset({"DATABASE_URL"}))
         checks = []
         async with connection_to(config.database_url) as connection, group_reader(config) as reader:
-            async for check in Smoke(config, connection, reader, timeout).run(full=full, stack=stack, logs=log or []):
+            async for check in Smoke(config, connection, reader, timeout).run(
+                full=full, stack=stack, logs=log or [], metrics=metrics or []
+            ):
                 checks.append(check)
                 if not as_json:
                     tell(check)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,6 +40,8 @@ _SENDS: Final = (Action.SEND_IMMEDIATE, Action.SEND_DELAYED)
 _SLOT_AHEAD: Final = timedelta(hours=26)
 _SLOT_MINUTES: Final = 24 * 60
 _LOG_BYTES_MAX: Final = 256 * 1024 * 1024
+_METRICS_S_MAX: Final = 10.0
+_OK: Final = 200
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ class Smoke:
         self._timeout_s, self._run = timeout_s, secrets.token_hex(4)
         self.mark = f"zq{secrets.token_hex(8)}"
 
-    async def run(self, *, full: bool, stack: Path | None, logs: list[Path]) -> AsyncIterator[Check]:
+    async def run(
+        self, *, full: bool, stack: Path | None, logs: list[Path], metrics: Sequence[str] = ()
+    ) -> AsyncIterator[Check]:
         """The checks, as they are done."""
         async for check in self._ready():
             yield check
@@ -91,6 +95,8 @@ class Smoke:
             yield check
         for check in [await self._telemetry(), *[await asyncio.to_thread(scan, log, self.mark) for log in logs]]:
             yield check
+        for url in metrics:
+            yield await scan_metrics(url, self.mark)
 
     async def _ready(self) -> AsyncIterator[Check]:
         processes = await sql.ops.living_processes.rows(self._connection)
@@ -242,3 +248,23 @@ def scan(log: Path, mark: str) -> Check:
             if file.tell() > _LOG_BYTES_MAX:
                 return remark(f"log {log.name}", f"only the first {_LOG_BYTES_MAX} bytes were read")
     return ok(f"log {log.name}", "no text of a message")
+
+
+async def scan_metrics(url: str, mark: str) -> Check:
+    """Whether what a process tells Prometheus holds the messages' word."""
+    import aiohttp
+
+    name = f"metrics {url}"
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_METRICS_S_MAX)) as session,
+            session.get(url) as response,
+        ):
+            text = await response.text()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        return problem(name, f"no answer ({type(error).__name__})", "correct the address")
+    if response.status != _OK:
+        return problem(name, f"answers {response.status}", "correct the address; web needs WEB_METRICS_PORT")
+    if mark in text:
+        return problem(name, "holds text of a message", "this is a defect: report it")
+    return ok(name, "no text of a message")

@@ -1,4 +1,4 @@
-"""Slack's Web API: post, update, open a view, answer a response_url.
+"""Slack's Web API: post, update, tell one user, open a view, answer a response_url.
 
 Plain aiohttp, not slack_sdk's client: that one repeats a request whose connection was cut, which posts twice, and hands
 bodies to its logger. A 429 holds back every call of this client for as long as Retry-After says.
@@ -37,10 +37,11 @@ _UNCERTAIN: Final = frozenset({"internal_error", "fatal_error", "request_timeout
 
 @dataclass(frozen=True)
 class Posted:
-    """Done. `channel` and `ts` name the message, for `update`; empty where Slack gives none."""
+    """Done. `channel` and `ts` name the message, for `update`; `team` is our own. Empty where Slack gives none."""
 
     channel: str = ""
     ts: str = ""
+    team: str = ""
 
 
 SlackResult = Posted | SendRefused | SendUnknown
@@ -65,6 +66,16 @@ class SlackClient:
         """chat.postMessage. A result that is unknown may have been posted: posting again may show it twice."""
         return await self._method("chat.postMessage", {"channel": channel, **message.fields(), **_QUIET}, timeout_s)
 
+    async def team(self, timeout_s: float = CALL_S_MAX) -> SlackResult:
+        """auth.test: the team that our token is for."""
+        return await self._method("auth.test", {}, timeout_s)
+
+    async def tell(self, channel: str, user: str, message: SlackMessage, timeout_s: float = CALL_S_MAX) -> SlackResult:
+        """chat.postEphemeral: seen by this user only, and not kept by Slack."""
+        return await self._method(
+            "chat.postEphemeral", {"channel": channel, "user": user, **message.fields()}, timeout_s
+        )
+
     async def update(self, channel: str, ts: str, message: SlackMessage, timeout_s: float = CALL_S_MAX) -> SlackResult:
         """chat.update; may be repeated."""
         return await self._method("chat.update", {"channel": channel, "ts": ts, **message.fields()}, timeout_s)
@@ -73,8 +84,13 @@ class SlackClient:
         """views.open, within 3 s of the click that `trigger_id` came with."""
         return await self._method("views.open", {"trigger_id": trigger_id, "view": dict(view)}, timeout_s)
 
-    async def respond(self, response_url: str, message: SlackMessage, timeout_s: float = CALL_S_MAX) -> SlackResult:
-        """Replace the clicked message through its response_url, which must be Slack's (or the stand-in's) own."""
+    async def respond(
+        self, response_url: str, message: SlackMessage, timeout_s: float = CALL_S_MAX, *, replace: bool = True
+    ) -> SlackResult:
+        """Replace the clicked message, or tell whoever clicked, through the click's response_url.
+
+        It must be Slack's (or the stand-in's) own, and is good for 30 minutes and 5 uses.
+        """
         try:
             url = URL(response_url)
             ours = url.origin() == self._base.origin() or (url.scheme == "https" and url.host == RESPONSE_HOST)
@@ -82,7 +98,8 @@ class SlackClient:
             ours = False
         if not ours:
             return SendRefused("foreign_response_url", temporary=False)
-        return await self._call(url, {"replace_original": True, **message.fields()}, {}, timeout_s)
+        how = {"replace_original": True} if replace else {"response_type": "ephemeral", "replace_original": False}
+        return await self._call(url, {**how, **message.fields()}, {}, timeout_s)
 
     async def _method(self, method: str, payload: dict[str, Any], timeout_s: float) -> SlackResult:
         return await self._call(self._base / method, payload, {"Authorization": f"Bearer {self._token}"}, timeout_s)
@@ -140,7 +157,8 @@ def _read(status: int, headers: Mapping[str, str], body: bytes) -> SlackResult:
     if not isinstance(content, dict):
         return SendUnknown("slack_body")
     if content.get("ok") is True:
-        return Posted(str(content.get("channel") or ""), str(content.get("ts") or ""))
+        channel, ts, team = (content.get(name) for name in ("channel", "ts", "team_id"))
+        return Posted(str(channel or ""), str(ts or ""), str(team or ""))
     code = content.get("error")
     code = code if isinstance(code, str) and _CODE.fullmatch(code) else "slack_error"
     if code in _UNCERTAIN:

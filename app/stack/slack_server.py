@@ -1,4 +1,4 @@
-"""A stand-in for Slack's Web API: posts, updates and views with real response shapes, bearer token checked.
+"""A stand-in for Slack's Web API: posts, updates, ephemeral words and views with real response shapes, token checked.
 
 Every request is a line of `slack.jsonl` (time, method, channel, ts, outcome, body), synced before the answer; what was
 posted is read back on a restart. `POST /response/ID` is a response_url. Behaviour in `slack.json`: `latency_ms`, the
@@ -49,6 +49,7 @@ class SlackServer:
         self._methods: dict[str, Callable[[Body], Body]] = {
             "auth.test": self._auth_test,
             "chat.postMessage": self._post,
+            "chat.postEphemeral": self._tell,
             "chat.update": self._update,
             "views.open": self._open_view,
         }
@@ -97,6 +98,12 @@ class SlackServer:
         channel, ts = str(body["channel"]), f"{int(time.time())}.{next(self._count):06d}"
         self._messages.add((channel, ts))
         return {"ok": True, "channel": channel, "ts": ts, "message": message_of(body, ts)}
+
+    def _tell(self, body: Body) -> Body:
+        problem = problem_of(body) or ("user_not_in_channel" if not body.get("user") else None)
+        if problem:
+            return failure(problem)
+        return {"ok": True, "message_ts": f"{int(time.time())}.{next(self._count):06d}"}
 
     def _update(self, body: Body) -> Body:
         channel, ts = str(body.get("channel")), str(body.get("ts"))

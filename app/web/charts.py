@@ -81,8 +81,8 @@ def line_chart(
     parts += [_mark(mark, x(mark.at)) for mark in marks if begin <= mark.at <= end]
     for number, each in enumerate(series):
         parts += _line(each, number % _STYLES + 1, unit, x, y)
-    legend = _legend([each.name for each in series]) if len(series) > 1 else Markup("")
-    return _svg(title, parts, legend)
+    legend, rows = _legend([each.name for each in series]) if len(series) > 1 else (Markup(""), 0)
+    return _svg(title, parts, legend, rows)
 
 
 def _line(
@@ -226,27 +226,37 @@ def share_bar(part: float | None, *, title: str) -> Markup:
     ).format(title, width)
 
 
-def _legend(names: Sequence[str]) -> Markup:
-    """Name and dashes of each line, above the drawing."""
-    parts, x = [], float(_LEFT)
-    for number, name in enumerate(names):
-        parts.append(
-            Markup(
-                '<line class="line s{0}" x1="{1:.0f}" x2="{2:.0f}" y1="-8" y2="-8"/><text x="{3:.0f}" y="-4">{4}</text>'
-            ).format(number % _STYLES + 1, x, x + 22, x + 27, name)
-        )
-        x += 27 + 6.5 * len(name) + 18
-    return Markup("").join(parts)
+def _legend(names: Sequence[str]) -> tuple[Markup, int]:
+    """Name and dashes of each line, above the drawing, and how many rows they take."""
+    places, x, row = [], float(_LEFT), 0
+    for name in names:
+        width = 27 + 6.5 * len(name) + 18
+        if x + width > WIDTH and x > _LEFT:
+            x, row = float(_LEFT), row + 1
+        places.append((name, x, row))
+        x += width
+    parts = [
+        Markup(
+            '<line class="line s{0}" x1="{1:.0f}" x2="{2:.0f}" y1="{4}" y2="{4}"/><text x="{3:.0f}" y="{5}">{6}</text>'
+        ).format(number % _STYLES + 1, x, x + 22, x + 27, -8 - 16 * (row - of), -4 - 16 * (row - of), name)
+        for number, (name, x, of) in enumerate(places)
+    ]
+    return Markup("").join(parts), row + 1
 
 
 def _svg(
-    title: str, parts: Iterable[Markup], legend: Markup | None = None, size: tuple[int, int] = (WIDTH, HEIGHT)
+    title: str,
+    parts: Iterable[Markup],
+    legend: Markup | None = None,
+    rows: int = 0,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    kind: str = "chart",
 ) -> Markup:
     width, height = size
-    top = -18 if legend else 0
+    top = -2 - 16 * rows if rows else 0
     return Markup(
-        '<svg class="chart" viewBox="0 {0} {1} {2}" role="img" aria-label="{3}"><title>{3}</title>{4}{5}</svg>'
-    ).format(top, width, height - top, escape(title), legend or Markup(""), Markup("").join(parts))
+        '<svg class="{6}" viewBox="0 {0} {1} {2}" role="img" aria-label="{3}"><title>{3}</title>{4}{5}</svg>'
+    ).format(top, width, height - top, escape(title), legend or "", Markup("").join(parts), kind)
 
 
 @dataclass(frozen=True)
@@ -293,4 +303,4 @@ def unit_square(points: Sequence[Point], *, title: str, x_name: str, y_name: str
     ]
     parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="end">{} →</text>').format(x(1), y(0) - 6, x_name))
     parts.append(Markup('<text x="{:.1f}" y="{}">↑ {}</text>').format(x(0) + 6, y(1) + 4, y_name))
-    return _svg(title, parts, size=(2 * HEIGHT + _RIGHT, 2 * HEIGHT))
+    return _svg(title, parts, size=(2 * HEIGHT + _RIGHT, 2 * HEIGHT), kind="chart square")

@@ -91,7 +91,8 @@ class Seals:
     """Signs session ids and CSRF tokens. Without WEB_SECRET by a key of this process alone."""
 
     def __init__(self, config: Config) -> None:
-        keys = list(reversed(config.web_secrets)) or [secrets.token_hex(32)]  # the last one signs
+        self.secrets = config.web_secrets or (secrets.token_hex(32),)  # the first one signs
+        keys = list(reversed(self.secrets))
         self._session = URLSafeSerializer(keys, salt="draft-pipeline.session")
         self._csrf = URLSafeSerializer(keys, salt="draft-pipeline.csrf")
         self._flow = URLSafeSerializer(keys, salt="draft-pipeline.oidc")

@@ -17,7 +17,7 @@ from pydantic import AfterValidator
 from db import sql
 from db.pool import Pool
 from schemas.codes import Action, DraftStatus, RevisionOutcome, RunStatus
-from schemas.limits import RUNS_COUNTED_MAX, RUNS_LOOKED_AT_MAX, RUNS_SHOWN
+from schemas.limits import RUNS_COUNTED_MAX, RUNS_LOOKED_AT_MAX, RUNS_LOOKED_FIRST, RUNS_SHOWN
 
 _UNSETTLED: Final = (RunStatus.RUNNING, RunStatus.FAILED)
 _FIRST: Final = uuid.UUID(int=0)
@@ -110,17 +110,19 @@ class Page:
 
 async def read_page(pool: Pool, of: str | None, filters: Filters, now: datetime) -> Page:
     """One page of what `of` (a workspace, None for all) and the filters choose."""
-    looked_max = RUNS_LOOKED_AT_MAX if filters.need_a_look else RUNS_SHOWN + 1
-    looked = await _look(pool, of, filters, now, looked_max)
-    rows = await sql.run_list.shown.rows(
-        pool,
-        ids=[row["id"] for row in looked],
-        status=filters.chosen_status,
-        action=filters.decision or None,
-        outcome=filters.outcome or None,
-        revision=filters.revision or None,
-        limit=RUNS_SHOWN + 1,
-    )
+    for looked_max in (RUNS_LOOKED_FIRST, RUNS_LOOKED_AT_MAX) if filters.need_a_look else (RUNS_SHOWN + 1,):
+        looked = await _look(pool, of, filters, now, looked_max)
+        rows = await sql.run_list.shown.rows(
+            pool,
+            ids=[row["id"] for row in looked],
+            status=filters.chosen_status,
+            action=filters.decision or None,
+            outcome=filters.outcome or None,
+            revision=filters.revision or None,
+            limit=RUNS_SHOWN + 1,
+        )
+        if len(rows) > RUNS_SHOWN or len(looked) < looked_max:
+            break
     runs = [dict(row) for row in rows[:RUNS_SHOWN]]
     if len(rows) > RUNS_SHOWN:
         return Page(runs, Place(runs[-1]["created_at"], runs[-1]["id"]), None)

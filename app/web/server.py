@@ -1,13 +1,11 @@
-"""The web process: probes, pages, their JSON, and `POST /webhooks/slack/interactions`."""
+"""The web process: probes, pages, their JSON, and the way in for what people decide."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
-import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
@@ -22,36 +20,35 @@ from app.metrics.catalogue import WebMetrics
 from app.metrics.kinds import CONTENT_TYPE
 from app.relay import Relay
 from app.slack.client import SlackClient
-from app.slack.signature import verify
-from app.web import bookings, errors, inbound, provisioning, scheduled, sign_in
+from app.web import bookings, errors, inbound, provisioning, scheduled, sign_in, slack
 from app.web.access import public, refuse_unstated, require, require_bearer
 from app.web.exporting import exporting, tell
 from app.web.headers import SecurityHeaders
 from app.web.identity import Seals
-from app.web.interactions import form_for, may_decide, read_click, record
 from app.web.lag_watch import LagWatch
 from app.web.limits import Limiter
 from app.web.oidc import Provider
 from app.web.page import Page
-from app.web.pages import PAGES, control_workspace
+from app.web.pages import PAGES, control_workspace, deciding, draft
 from app.web.rendering import STATIC
 from app.web.timing import Timing
 from app.wiring import process_id, switched_off
 from db import migrate, sql
 from db.pool import Pool, create_pool
 from schemas.codes import Role
-from schemas.limits import REQUEST_BYTES_MAX, SLACK_REQUEST_BYTES_MAX
-
-log = structlog.get_logger()
+from schemas.limits import REQUEST_BYTES_MAX
 
 # Routes that are no page: one router each.
 ROUTERS: Final = (
     sign_in.router,
+    slack.router,
     bookings.router,
     inbound.router,
     control_workspace.router,
     scheduled.router,
     provisioning.router,
+    draft.router,
+    deciding.router,
 )
 
 _CONNECTIONS = 8
@@ -70,6 +67,7 @@ class Web:
         self.producer, self.inbound = RowProducer(config), InboundProducer(config)
         self.metrics, self.relay = metrics, Relay(pool, self.producer, metrics)
         self.slack = SlackClient(config) if config.slack_bot_token else None
+        self.tasks: set[asyncio.Task[None]] = set()
         self.process_id = process_id(config.model_copy(update={"worker_id": None}))  # that name is a worker's
         self.seals, self.limiter = Seals(config), Limiter()
         self.oidc = Provider(config) if config.oidc_issuer else None
@@ -94,7 +92,7 @@ class Web:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *self.tasks, return_exceptions=True)
             with suppress(*TRANSIENT, asyncpg.PostgresError):
                 await sql.run.forget_process.run(self.pool, process_id=self.process_id)
             await asyncio.gather(self.producer.stop(), self.inbound.stop())
@@ -177,36 +175,3 @@ async def metrics_of_all(request: Request) -> Response:
     """In Prometheus' text format; for scrapers without a token there is WEB_METRICS_PORT."""
     web: Web = request.app.state.web
     return Response(tell(web.metrics), headers={"Content-Type": CONTENT_TYPE})
-
-
-@probes.post("/webhooks/slack/interactions", dependencies=[public("Slack signs its requests")])
-async def slack_interaction(request: Request) -> Response:
-    """Verify, write, answer 200: Slack waits 3 seconds. Forged or stale: 401. What we do not know: 400."""
-    web: Web = request.app.state.web
-    body = await _bounded_body(request)
-    if body is None:
-        return Response(status_code=413)
-    if not verify(request.headers, body, web.config.slack_signing_secrets, time.time()):
-        return Response(status_code=401)
-    click = read_click(body, web.config)
-    if click is None:
-        return Response(status_code=400)
-    if not await may_decide(web.pool, web.config, click):
-        log.warning("slack_click_refused", draft_id=click.binding.draft_id, slack_user_id=click.user)
-        return Response(status_code=200)
-    if click.opens_form:
-        view = await form_for(web.pool, click)
-        if view is not None and click.trigger_id and web.slack is not None:
-            await web.slack.open_view(click.trigger_id, view)
-        return Response(status_code=200)
-    web.relay.publish(await record(web.pool, click))
-    return Response(status_code=200)
-
-
-async def _bounded_body(request: Request) -> bytes | None:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > SLACK_REQUEST_BYTES_MAX:
-            return None
-    return body

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
+from app.review.words import RESULTS, rule_in_words
+
 NONE: Final = Markup('<span class="none" title="no data">–</span>')
 _UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 _BYTES: Final = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -137,6 +139,8 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "word": word,
     "state": state,
     "spaced": spaced,
+    "rule_words": rule_in_words,
+    "result_words": lambda result: RESULTS.get(result, result),
     "heading": heading,
     "sentence": sentence,
 }

@@ -18,12 +18,14 @@ booking = Queries("booking")
 slot = Queries("slot")
 knowledge = Queries("knowledge")
 metrics = Queries("metrics")
+queue = Queries("queue")
 housekeeping = Queries("housekeeping")
 history = Queries("history")
 analytics = Queries("analytics")
 ai_ops = Queries("ai_ops")
 control = Queries("control")
 run_list = Queries("run_list")
+quarantine = Queries("quarantine")
 
 __all__ = [
     "Query",
@@ -44,6 +46,8 @@ __all__ = [
     "outbox",
     "overview",
     "quality",
+    "quarantine",
+    "queue",
     "review",
     "run",
     "run_list",

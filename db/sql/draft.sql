@@ -181,9 +181,9 @@ UPDATE ai_draft SET status = $2, auto_send_action = $3, auto_send_reason = $4, o
        updated_at = now()
 WHERE id = $1 AND status <> 'sent' RETURNING outcome_sequence;
 
--- name: set_draft_text(draft_id, content, content_sha256)
--- A person's text takes the place of the draft's; `original_content` keeps what was written first.
-UPDATE ai_draft SET content = $2, content_sha256 = $3, updated_at = now() WHERE id = $1;
+-- name: set_draft_text(draft_id, content, content_sha256, hard_blocks)
+-- A person's text takes the place of the draft's, with its blocks; `original_content` keeps what was written first.
+UPDATE ai_draft SET content = $2, content_sha256 = $3, hard_blocks = $4, updated_at = now() WHERE id = $1;
 
 -- name: kill_switches()
 -- The switches that bind all processes.

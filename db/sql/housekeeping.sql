@@ -135,9 +135,9 @@ WHERE workspace_id = $1 AND lead_id = $2;
 
 -- name: erase_review_texts(workspace_id, lead_id)
 -- Who decided what stays; what they wrote goes.
-UPDATE review_action a SET edited_text = NULL, reject_reason = NULL FROM ai_draft d
+UPDATE review_action a SET edited_text = NULL, reject_reason = NULL, passed = '[]', response_url = NULL FROM ai_draft d
 WHERE d.workspace_id = $1 AND d.lead_id = $2 AND a.draft_id = d.id
-  AND (a.edited_text IS NOT NULL OR a.reject_reason IS NOT NULL);
+  AND (a.edited_text IS NOT NULL OR a.reject_reason IS NOT NULL OR a.passed <> '[]' OR a.response_url IS NOT NULL);
 
 -- name: erase_meeting_reasons(workspace_id, lead_id)
 -- The overseer's word stays, its reasons go.
@@ -176,9 +176,10 @@ DELETE FROM outbox WHERE id = ANY ($1::bigint[]) AND published_at IS NOT NULL;
 -- name: slack_messages_of_lead(workspace_id, lead_id)
 -- Slack messages about drafts of this lead that were not written anew since the erasure. Without `slack_ts`: one that a
 -- worker may be posting right now.
-SELECT q.id, q.draft_id, q.slack_channel, q.slack_ts FROM review_request q JOIN ai_draft d ON d.id = q.draft_id
+SELECT q.id, q.draft_id, q.slack_channel, coalesce(q.slack_ts, q.slack_previous_ts) AS slack_ts
+FROM review_request q JOIN ai_draft d ON d.id = q.draft_id
 WHERE d.workspace_id = $1 AND d.lead_id = $2 AND q.slack_updated_at IS NULL
-  AND (q.slack_ts IS NOT NULL OR q.posted_at > now() - interval '15 seconds') ORDER BY q.id;
+  AND (coalesce(q.slack_ts, q.slack_previous_ts) IS NOT NULL OR q.posted_at > now() - interval '15 seconds') ORDER BY q.id;
 
 -- name: slack_message_written(review_id)
 -- A Slack message holds no draft any more.

@@ -135,3 +135,22 @@ SELECT partition, next_offset FROM ingest_watermark WHERE topic = $1;
 -- name: known_workspaces(workspace_ids)
 -- Which of these workspaces exist.
 SELECT id FROM workspace WHERE id = ANY ($1::text[]);
+
+-- name: workspaces_of_addresses(addresses)
+-- Whose mail an address (lower case) is: the sender of a workspace's replies, or one of `inbound` of its e-mail channel.
+SELECT a.address, array_agg(DISTINCT s.workspace_id ORDER BY s.workspace_id) AS workspaces
+FROM workspace_settings s CROSS JOIN LATERAL (
+    SELECT lower(coalesce(substring(given.address from '<([^<>]+)>'), given.address)) AS address
+    FROM (SELECT s.channels -> 'email' ->> 'from' AS address
+          UNION ALL SELECT e FROM jsonb_array_elements_text(
+              CASE jsonb_typeof(s.channels -> 'email' -> 'inbound') WHEN 'array' THEN s.channels -> 'email' -> 'inbound'
+              ELSE '[]' END) e) given) a
+WHERE a.address = ANY ($1::text[]) GROUP BY a.address;
+
+-- name: mail_standing(workspace_id, address, message_ids, draft_ids)
+-- The lead that has an address (the oldest of several), and the thread of a message or reply that a mail names.
+SELECT (SELECT l.lead_id FROM lead l WHERE l.workspace_id = $1 AND lower(l.email) = $2 AND l.erased_at IS NULL
+        ORDER BY l.created_at, l.lead_id LIMIT 1) AS lead_id,
+       coalesce((SELECT d.thread_id FROM ai_draft d WHERE d.workspace_id = $1 AND d.id = ANY ($4::uuid[]) LIMIT 1),
+                (SELECT m.thread_id FROM message m WHERE m.workspace_id = $1 AND m.message_id = ANY ($3::text[])
+                 AND m.channel = 'email' ORDER BY m.ingest_seq LIMIT 1)) AS thread_id;

@@ -142,6 +142,11 @@ LEFT JOIN ai_draft d ON d.workspace_id = m.workspace_id AND d.trigger_message_id
 LEFT JOIN draft_pipeline_run r ON r.id = d.run_id
 WHERE m.workspace_id = ANY ($1::text[]) AND m.message_id = ANY ($2::text[]);
 
+-- name: clear_calendar(workspace_id)
+-- A reserved workspace begins anew: nothing is free, nothing is booked.
+WITH booked AS (DELETE FROM booking WHERE workspace_id = $1)
+DELETE FROM availability_slot WHERE workspace_id = $1;
+
 -- name: messages_stored(workspace_ids, message_ids)
 -- How many of these messages ingest has written.
 SELECT count(*) FROM message WHERE workspace_id = ANY ($1::text[]) AND message_id = ANY ($2::text[]);
@@ -188,6 +193,17 @@ JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 ORDER BY 1, 2
 SELECT c.relname AS table, t.tgname AS name, t.tgenabled <> 'D' AS enabled
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND NOT t.tgisinternal ORDER BY 1, 2;
+
+-- name: functions_of(schema)
+-- What every function of ours does: arguments and body.
+SELECT p.proname AS name, pg_get_function_identity_arguments(p.oid) || ' ' || p.prosrc AS definition
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = $1 AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e') ORDER BY 1;
+
+-- name: views_of(schema)
+-- Every view, as the server reads it.
+SELECT c.relname AS name, pg_get_viewdef(c.oid) AS definition
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'v' ORDER BY 1;
 
 -- name: living_processes()
 -- Processes whose heart beat lately.

@@ -51,7 +51,7 @@ GRANT SELECT ON draft_fate TO draft_pipeline_web;
 GRANT SELECT, UPDATE ON ai_draft TO draft_pipeline_web;
 GRANT SELECT, INSERT, UPDATE ON review_request TO draft_pipeline_web;
 GRANT SELECT, INSERT ON review_action TO draft_pipeline_web;
-GRANT UPDATE (result, done_at) ON review_action TO draft_pipeline_web;
+GRANT UPDATE (result, done_at, response_url) ON review_action TO draft_pipeline_web;
 -- A person may stop a send that is not claimed yet; its text, recipient and owner are out of reach.
 GRANT UPDATE (status, reason, finished_at, lease_until) ON delivery TO draft_pipeline_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox TO draft_pipeline_web;

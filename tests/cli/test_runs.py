@@ -186,3 +186,12 @@ async def test_an_explanation_survives_retention(failed: asyncpg.Connection, cli
     assert not told["context_kept"]
     assert {gate["gate"] for gate in told["gates"]} >= {"mode", "hard blocks", "confidence"}
     assert json.dumps(told).count(BODY) == 0
+
+
+async def test_runs_are_listed_by_what_became_of_their_draft(failed: asyncpg.Connection, cli: Cli) -> None:
+    """A filter shows the runs whose draft has that fate; the counts say how many drafts there are of each."""
+    for fate, found in (("ai_review", [str(RUN)]), ("ai_sent", []), ("revised_then_sent", [])):
+        listed = (await cli("runs", "list", "--filter", fate, "--json")).json
+        assert [run["id"] for run in listed["runs"]] == found
+        assert listed["drafts"] == {"ai_sent": 0, "ai_review": 1, "revised_then_sent": 0}
+    assert (await cli("runs", "list", "--filter", "nonsense")).code == 2

@@ -8,6 +8,7 @@ from app.cli.comparing import schema_differences
 from app.stack.local import LocalStack
 from tests.cli.conftest import Cli
 from tests.conftest import Database, administer
+from tests.roles import grant, make_roles
 
 
 async def test_migrate_says_which_database_before_it_changes_it(stack: LocalStack, cli: Cli) -> None:
@@ -64,16 +65,19 @@ async def test_an_untouched_schema_has_no_differences(connection: asyncpg.Connec
 
 
 async def test_a_schema_changed_by_hand_is_named(connection: asyncpg.Connection) -> None:
-    """Columns, defaults, checks, indexes and triggers are compared; nothing is left behind."""
+    """Columns, defaults, checks, indexes, triggers, functions and views are compared; nothing is left behind."""
     await connection.execute(
         "ALTER TABLE lead ALTER COLUMN name SET DEFAULT 'x';"
         "ALTER TABLE ai_interaction DROP CONSTRAINT metadata_textless;"
         "ALTER TABLE workspace ADD COLUMN colour text;"
         "DROP INDEX delivery_one_per_draft;"
-        "ALTER TABLE ai_draft DISABLE TRIGGER ai_draft_never_downgraded"
+        "ALTER TABLE ai_draft DISABLE TRIGGER ai_draft_never_downgraded;"
+        "CREATE OR REPLACE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE VIEW analytics.mine AS SELECT 1 AS one"
     )
     told = " | ".join(await schema_differences(connection))
-    for name in ("lead.name", "metadata_textless", "workspace.colour", "delivery_one_per_draft", "ai_draft_never_down"):
+    for name in ("lead.name", "metadata_textless", "workspace.colour", "delivery_one_per_draft", "ai_draft_never_down",
+                 "function append_only", "view mine"):  # fmt: skip
         assert name in told
     schemas = await connection.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'doctor%'")
     assert schemas == 0
@@ -90,6 +94,22 @@ async def test_doctor_finds_a_whole_stack_well(
     assert {"postgres", "schema", "topics", "model server", "mail", "slack"} <= {
         c["name"] for c in ended.json["checks"]
     }
+
+
+async def test_doctor_names_a_role_that_may_not_work_and_a_server_that_takes_no_writes(
+    stack: LocalStack, database: Database, cli: Cli
+) -> None:
+    """Grants that were forgotten, and an address that leads to a standby, are told before anything runs on them."""
+    roles = await make_roles(database.url)
+    env = {"DATABASE_URL": roles["worker"], "DIRECT_URL": database.url}
+    without = await cli("doctor", "--json", env=env)
+    await grant(database.url)
+    await administer(stack, f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
+    standby = await cli("doctor", "--json", env=env)
+    told = [{c["name"]: c["remedy"] for c in e.json["checks"] if c["state"] == "PROBLEM"} for e in (without, standby)]
+    assert "grants.sql" in told[0]["rights"]
+    assert "primary" in told[1]["writing"]
+    assert "rights" not in told[1]
 
 
 async def test_doctor_says_what_to_do(database: Database, cli: Cli) -> None:

@@ -27,6 +27,7 @@ from schemas.codes import Channel, Mode
 from schemas.context import DraftRunContextPack, DraftRunSnapshot, Profile, Turn
 from schemas.events import ReviewCommand
 from schemas.ids import derive
+from schemas.review import Binding
 from schemas.settings import PolicyRules, WorkspaceSettings
 from tests.conftest import Database
 
@@ -250,11 +251,13 @@ async def actions(many: Sending, actor: str, action: str = "approve", **columns:
     """What `actor` does to every draft, recorded as the web and Slack record it; `columns` of `review_action`."""
     ids = [uuid.uuid4() for _ in many.ids]
     given = {"content_sha256": sha256_of(TEXT)} | columns
-    names, places = ", ".join(given), ", ".join(f"${number}" for number in range(6, 6 + len(given)))
+    names, places = ", ".join(given), ", ".join(f"${number}" for number in range(7, 7 + len(given)))
+    bindings = [seen(number, draft, given["content_sha256"]) for number, draft in enumerate(many.ids)]
     await many.pool.execute(
-        f"INSERT INTO review_action (id, draft_id, workspace_id, actor, via, action, {names})"
-        f" SELECT id, draft, $3, $4, 'web', $5, {places} FROM unnest($1::uuid[], $2::uuid[]) g (id, draft)",
-        ids, many.ids, WORKSPACE, actor, action, *given.values(),
+        f"INSERT INTO review_action (id, draft_id, workspace_id, actor, via, action, binding, {names})"
+        f" SELECT id, draft, $3, $4, 'web', $5, binding, {places}"
+        " FROM unnest($1::uuid[], $2::uuid[], $6::jsonb[]) g (id, draft, binding)",
+        ids, many.ids, WORKSPACE, actor, action, bindings, *given.values(),
     )  # fmt: skip
     return [
         ReviewCommand(
@@ -267,6 +270,19 @@ async def actions(many: Sending, actor: str, action: str = "approve", **columns:
         )
         for number, (draft, identity) in enumerate(zip(many.ids, ids, strict=True))
     ]
+
+
+def seen(number: int, draft: uuid.UUID, content_sha256: str) -> dict[str, Any]:
+    """What a person was shown of draft `number`."""
+    return Binding(
+        draft_id=str(draft),
+        workspace_id=WORKSPACE,
+        content_sha256=content_sha256,
+        recipient_sha256=sha256_of(f"l-{number}"),
+        newest_seq=0,
+        policy_revision=1,
+        expires_at=datetime.now(UTC).timestamp() + 3_600,
+    ).columns()
 
 
 def arrives(number: int) -> Incoming:

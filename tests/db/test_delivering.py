@@ -66,6 +66,7 @@ async def test_a_claim_that_is_too_old_is_not_used(one: Sending, monkeypatch: py
     row = await delivery_of(one)
     assert (row["status"], row["reason"], one.ledger.keys) == ("scheduled", "claim_too_old", [])
     assert row["retry_at"] is not None
+    monkeypatch.undo()
     row = await attempt(one)
     assert (row["status"], row["attempts"], len(one.ledger.keys)) == ("sent", 2, 1)
 
@@ -267,7 +268,8 @@ async def test_a_text_whose_context_is_gone_is_not_sent_by_itself(one: Sending) 
 
 
 async def test_a_workspace_keeps_its_pace_over_all_workers(shared: Database) -> None:
-    """With 20 sends a second allowed no second holds more, however many workers send at once."""
+    """With 20 sends a second allowed the turns are 50 ms apart, however many workers send at once: the whole takes its
+    time, and no second holds many more (a call that the machine delays falls into a later one)."""
     async with sending(shared, 30) as many:
         await many.pool.execute("UPDATE workspace_settings SET sends_per_s_max = 20")
         due, workers = await many.take(), [many.rim, replace(many.rim, process_id="other")]
@@ -276,7 +278,8 @@ async def test_a_workspace_keeps_its_pace_over_all_workers(shared: Database) -> 
             await attempt(many)
         moments = sorted(many.ledger.moments)
         held = [sum(start <= each < start + 1.0 for each in moments) for start in moments]
-        assert max(held) <= 21
+        assert max(held) <= 25
+        assert moments[-1] - moments[0] >= 29 * 0.05 - 0.1
         assert set(many.ledger.taken.values()) == {1}
 
 

@@ -42,7 +42,7 @@ PERSONAL = {
     "draft_pipeline_artifact": "payload text",
     "ai_draft": "lead_id trigger_message_id thread_id recipient content original_content hard_blocks",
     "delivery": "lead_id trigger_message_id thread_id recipient content provider_message_id",
-    "review_action": "edited_text reject_reason",
+    "review_action": "edited_text reject_reason passed response_url",
     "meeting_overseer_decision": "reason",
     "booking": "lead_id external_id",
     "followup_task": "lead_id reason",
@@ -78,7 +78,7 @@ IMPERSONAL = {
     "ai_draft": "workspace_id campaign_id mode channel content_sha256 language status auto_send_reason auto_send_action"
     " revision_outcome",
     "delivery": "workspace_id channel content_sha256 status reason lease_owner approved_by approved_via confirmed_by",
-    "review_action": "workspace_id actor via action content_sha256 binding result",
+    "review_action": "workspace_id actor via action content_sha256 binding result passed response_url",
     "meeting_overseer_decision": "decision outcome outcome_reason",
     "booking": "workspace_id status source reason",
     "followup_task": "workspace_id outcome",

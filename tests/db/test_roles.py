@@ -19,11 +19,11 @@ ROOT = DEPLOY.parent.parent
 # Modules by whose process runs them; agents that `web` calls, too; and the commands that are the owner's.
 MODULES = {
     "worker": ("agents/", "app/worker", "app/relay", "app/deliveries", "app/housekeeping", "app/leases", "app/ingest",
-               "app/kafka/", "app/slack/posting"),
+               "app/kafka/", "app/slack/posting", "app/review/showing", "app/review/refusal"),
     "web": ("app/web/", "app/cli/", "app/metrics/", "app/relay", "app/control/", "agents/outside_bookings",
-            "agents/requesting", "agents/outcomes", "app/retention"),
+            "agents/requesting", "agents/outcomes", "app/retention", "app/review/", "agents/approval", "agents/strangers"),
 }  # fmt: skip
-OWNERS = {"agents/backfill.py", "app/cli/migrating.py"}
+OWNERS = {"agents/backfill.py", "agents/quarantine.py", "app/cli/migrating.py"}
 
 
 @pytest.fixture(scope="module")

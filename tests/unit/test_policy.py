@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from agents.policy import (
     Decision,
@@ -240,6 +241,8 @@ def _utc(written: str) -> datetime:
 def test_holidays_nights_and_delays_count() -> None:
     """Holidays are skipped, hours may pass midnight, and the delay comes before the hours."""
     assert due_at(NOW, hours(holidays=["2026-03-02", "2026-03-03"]), None) == _utc("2026-03-04T08:00")
+    assert due_at(NOW, hours(holidays=["03-02"]), None) == _utc("2026-03-03T08:00")
+    assert due_at(_utc("2027-03-02T07:00"), hours(holidays=["03-02"]), None) == _utc("2027-03-03T08:00")
     night = hours(start="22:00", end="06:00", days=[6])
     assert due_at(_utc("2026-03-02T02:00"), night, None) == _utc("2026-03-02T02:00")
     assert due_at(_utc("2026-03-02T09:00"), night, None) == _utc("2026-03-08T21:00")
@@ -257,6 +260,10 @@ def test_hours_that_make_no_sense_are_the_default_ones() -> None:
     """A stored value that cannot be read is never an error, and never means any time."""
     assert business_hours(WorkspaceSettings(business_hours={"start": "soon"})) == BusinessHours()
     assert business_hours(WorkspaceSettings()) is None
+    for holiday in ("2026-02-30", "soon", "13-01", "2026-1-1", ""):
+        with pytest.raises(ValidationError):
+            BusinessHours(holidays=[holiday])
+    assert BusinessHours(holidays=["02-29", "2026-12-25"]).holidays == ["02-29", "2026-12-25"]
 
 
 @settings(deadline=None)

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +21,11 @@ from app.slack import Posted, SlackClient, verify
 from app.slack.blocks import (
     APPROVE,
     DRAFT_SECTIONS_MAX,
+    INPUT_CHARS_MAX,
+    RESEND,
     SECTION_CHARS_MAX,
     VALUE_CHARS_MAX,
+    Decided,
     Review,
     SlackMessage,
     decided_message,
@@ -192,10 +196,32 @@ def test_a_review_says_why_how_sure_and_where() -> None:
     assert "no usable confidence" in json.dumps(review_message(changed(confidence=None)).fields())
 
 
-@pytest.mark.parametrize("text", ["", " \n", "&" * (SECTION_CHARS_MAX * DRAFT_SECTIONS_MAX)])
+@pytest.mark.parametrize("text", ["", " \n"])
 def test_what_cannot_be_seen_cannot_be_approved(text: str) -> None:
-    """A draft that is blank, or longer than a message can show, has no Approve button."""
+    """A blank draft, one that Slack cannot show whole, one of whose objections some are cut: none can be approved."""
     assert set(buttons(review_message(changed(text=text)))) == {"edit", "reject"}
+    assert set(buttons(review_message(changed(text="&" * (SECTION_CHARS_MAX * DRAFT_SECTIONS_MAX))))) == {"reject"}
+    many = tuple(f"An amount that is in no source. “{number}”" for number in range(1_000))
+    assert set(buttons(review_message(changed(places=many)))) == {"edit", "reject"}
+    assert len(review_message(changed(places=many)).blocks) <= 50
+
+
+def test_what_rules_object_to_is_shown_with_the_draft() -> None:
+    """Places stand in the message; what nobody may send has no Approve, and says so."""
+    message = review_message(changed(places=("An amount that is in no source. “€ 500”",)))
+    assert "• An amount that is in no source. “€ 500”" in sections(message)
+    assert APPROVE in buttons(message)
+    forbidden = review_message(changed(forbidden=True))
+    assert set(buttons(forbidden)) == {"edit", "reject"}
+    assert "A rule forbids this text" in json.dumps(forbidden.fields())
+
+
+def test_a_second_send_is_asked_for_as_such() -> None:
+    """A draft that may have been sent offers no plain Approve: sending again is named, and asked twice."""
+    shown = buttons(review_message(changed(maybe_sent=True)))
+    assert set(shown) == {RESEND, "reject"}
+    assert "twice" in shown[RESEND]["confirm"]["text"]["text"]
+    assert "may have been sent" in review_message(changed(maybe_sent=True)).text
 
 
 def test_names_and_reasons_cannot_break_out() -> None:
@@ -217,18 +243,32 @@ def test_a_binding_must_fit() -> None:
 
 def test_a_decided_review_has_no_text_and_no_buttons() -> None:
     """After the decision the message says what happened, and the draft is gone from it."""
-    message = decided_message(DRAFT, "Approved by <@U1> and sent", LINK)
+    when = datetime(2026, 3, 2, 9, 5, tzinfo=UTC)
+    message = decided_message(DRAFT, Decided("Approved", "U1", when), LINK)
     assert {block["type"] for block in message.blocks} == {"section", "context"}
     assert "Hello" not in json.dumps(message.fields())
+    line = message.blocks[0]["text"]["text"]
+    assert (
+        line
+        == f"*Approved* by <@U1> · <!date^{int(when.timestamp())}^{{date_short_pretty}} {{time}}|2026-03-02 09:05 UTC>"
+    )
+    named = decided_message(DRAFT, Decided("Approved", "<!here> *ann*"), LINK).blocks[0]["text"]["text"]
+    assert named == "*Approved* by &lt;!here&gt; ann"
 
 
 def test_forms() -> None:
     """The edit form starts with the draft's text and carries the binding; what is too long is edited on the page."""
     view = edit_view("b", "Hello")
-    assert view is not None
     assert view["private_metadata"] == "b"
     assert view["blocks"][0]["element"]["initial_value"] == "Hello"
-    assert edit_view("b", "x" * 3_001) is None
+    asked = edit_view("b", "Hello", ["An amount that is in no source. “€ 500”"])
+    assert "€ 500" in asked["blocks"][0]["text"]["text"]
+    assert asked["submit"]["text"] == "Send it like this"
+    assert asked["blocks"][1] == view["blocks"][0]
+    for text in ("x" * (INPUT_CHARS_MAX + 1), "🏳" * (INPUT_CHARS_MAX // 2 + 1)):
+        with pytest.raises(ValueError, match="3000"):
+            edit_view("b", text)
+        assert "edit" not in buttons(review_message(changed(text=text)))
     assert reject_view("b")["callback_id"] == "reject"
 
 
@@ -251,10 +291,12 @@ async def test_a_review_is_posted_updated_and_answered(slack: StandIn) -> None:
     posted = await calls.post("C1", review_message(REVIEW))
     assert isinstance(posted, Posted)
     assert posted.ts
-    done = decided_message(DRAFT, "Sent", LINK)
+    done = decided_message(DRAFT, Decided("It was sent"), LINK)
     assert isinstance(await calls.update(posted.channel, posted.ts, done), Posted)
     assert isinstance(await calls.open_view("T1", reject_view("b")), Posted)
     assert isinstance(await calls.respond(f"{slack.url}/response/1", done), Posted)
+    assert isinstance(await calls.tell("C1", "U1", done), Posted)
+    assert await calls.team() == Posted(team="T0LOCAL")
     assert await calls.update("C1", "1.1", done) == SendRefused("message_not_found", temporary=False)
     await calls.close()
 

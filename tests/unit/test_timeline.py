@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from app.web.charts import WIDTH, Series, line_chart
 from app.web.run_story import happenings, sums_of, trace_of
 from app.web.timeline import timeline
 
@@ -79,3 +80,14 @@ def test_a_trace_id_is_read_from_a_traceparent() -> None:
     assert trace_of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01") == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert trace_of(None) is None
     assert trace_of("garbage") is None
+
+
+def test_names_of_many_lines_stay_inside_the_drawing() -> None:
+    """A legend that is too long for one row takes more, and the drawing grows upwards by them."""
+    names = [f"a-topic-with-a-long-name-{number}" for number in range(5)]
+    drawn = line_chart([Series(name, [(BEGIN, 1.0), (BEGIN + timedelta(minutes=1), 2.0)]) for name in names], title="t")
+    top = int(re.findall(r'viewBox="0 (-?\d+)', drawn)[0])
+    places = [(int(x), int(y)) for x, y in re.findall(r'<text x="(\d+)" y="(-\d+)">', drawn)]
+    assert len(places) == 5
+    assert len({y for _, y in places}) > 1
+    assert all(x + 6.5 * len(names[0]) <= WIDTH and top < y for x, y in places)

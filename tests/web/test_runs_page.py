@@ -25,17 +25,18 @@ TEXTS = ("body own-mark", "draft own-mark", "words of the model")
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def many(site: Site) -> AsyncIterator[None]:
+async def many(site: Site) -> AsyncIterator[datetime]:
     """120 runs of one workspace, a minute apart: every tenth failed, the oldest one was sent."""
+    now = datetime.now(UTC)
     await insert(site.db, "workspace", id=MANY)
     await insert(site.db, "lead", workspace_id=MANY, lead_id="lead-many")
     for number in range(120):
         run, draft = uuid.uuid4(), uuid.uuid4()
-        failed = number % 10 == 9
+        failed = number % 10 == 0
         await insert(
             site.db, "draft_pipeline_run", id=run, workspace_id=MANY, lead_id="lead-many", trigger_message_id=f"m-{number}",
             draft_id=draft, channel="chat", status="FAILED" if failed else "COMPLETED", phase="done", reason="confident",
-            policy_revision=1, lease_owner="w", lease_until=NOW, created_at=NOW - timedelta(minutes=number), finished_at=NOW,
+            policy_revision=1, lease_owner="w", lease_until=now, created_at=now - timedelta(minutes=number), finished_at=now,
         )  # fmt: skip
         await insert(
             site.db, "ai_draft", id=draft, run_id=run, workspace_id=MANY, lead_id="lead-many", trigger_message_id=f"m-{number}",
@@ -47,7 +48,7 @@ async def many(site: Site) -> AsyncIterator[None]:
         iteration=0, prompt_key="auto_send_evaluation@1", input_sha256="1" * 64, model="gpt-5.2",
         payload={"confidence": 0.84, "reasons": ["words of the model"], "categories": []},
     )  # fmt: skip
-    yield
+    yield now
     await site.db.execute("DELETE FROM workspace WHERE id = $1", MANY)
 
 
@@ -71,10 +72,10 @@ async def test_pages_show_every_run_once_in_order(site: Site) -> None:
     assert [run["created_at"] for run in seen] == sorted((run["created_at"] for run in seen), reverse=True)
 
 
-async def test_a_page_tells_how_many_of_each_status_there_are(site: Site) -> None:
+async def test_a_page_tells_how_many_of_each_status_there_are(site: Site, many: datetime) -> None:
     """Of the chosen workspace and time, whatever page it is."""
     assert (await _list(site, workspace=MANY))["counts"] == {"RUNNING": 0, "COMPLETED": 108, "FAILED": 12, "ABORTED": 0}
-    recent = await _list(site, workspace=MANY, since=(NOW - timedelta(minutes=19.5)).isoformat())
+    recent = await _list(site, workspace=MANY, since=(many - timedelta(minutes=19.5)).isoformat())
     assert sum(recent["counts"].values()) == len(recent["runs"]) == 20
 
 
@@ -86,22 +87,26 @@ async def test_a_page_tells_how_many_of_each_status_there_are(site: Site) -> Non
         ({"status": "RUNNING"}, 0),
         ({"outcome": "sent"}, 1),
         ({"decision": "send_immediate"}, 1),
-        ({"decision": "send_immediate", "failed": "true"}, 1),
+        ({"decision": "send_immediate", "failed": "true"}, 0),
+        ({"decision": "needs_review", "failed": "true"}, 12),
         ({"revision": "applied"}, 0),
         ({"id": "m-7"}, 1),
         ({"id": "lead-many", "within": "1h", "failed": "true"}, 6),
-        ({"until": (NOW - timedelta(minutes=99.5)).isoformat()}, 20),
+        ({"until": 99.5}, 20),
     ],
 )
-async def test_filters_narrow_the_list(site: Site, filters: dict[str, Any], found: int) -> None:
-    """Alone and together; as form fields are sent, empty ones ask for nothing."""
+async def test_filters_narrow_the_list(site: Site, many: datetime, filters: dict[str, Any], found: int) -> None:
+    """Alone and together; as form fields are sent, empty ones ask for nothing. `until` is told in minutes ago."""
     asked: dict[str, Any] = {"status": "", "outcome": "", "since": "", **filters}
+    if "until" in filters:
+        asked["until"] = (many - timedelta(minutes=filters["until"])).isoformat()
     told = await _list(site, workspace=MANY, **asked)
     assert len(told["runs"]) == found
 
 
 async def test_a_rare_outcome_is_found_by_going_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page looks at a bounded number of runs, says how far it looked, and goes on from there."""
+    monkeypatch.setattr(run_list, "RUNS_LOOKED_FIRST", 20)
     monkeypatch.setattr(run_list, "RUNS_LOOKED_AT_MAX", 60)
     first = await _list(site, workspace=MANY, outcome="sent")
     assert (first["runs"], first["looked_to"] is not None) == ([], True)

@@ -5,10 +5,11 @@ A page module has `PAGE`, what the navigation needs, and `router`, whose depende
 
 from typing import Final
 
-from app.web.pages import ai_ops, control, dead_letters, lag, overview, quality, runs
+from app.web.pages import ai_ops, control, dead_letters, lag, overview, quality, review, runs
 
 PAGES: Final = (
     overview,
+    review,
     lag,
     runs,
     dead_letters,

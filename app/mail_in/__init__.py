@@ -1,0 +1,1 @@
+"""Mail comes in over LMTP or SMTP and becomes `inbound-message`."""

@@ -1,0 +1,1 @@
+"""What Slack and the web show a reviewer alike: the sealed binding, reasons in words, differences, refusals."""
