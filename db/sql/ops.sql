@@ -234,7 +234,7 @@ UNION SELECT 'process_heartbeat' FROM process_heartbeat t WHERE t::text LIKE $1;
 
 -- name: drafts_to_replay(workspace_id, since)
 -- Decided drafts that could be sent by themselves, with all that the decision rested on. Context where it is still kept.
-SELECT d.id, d.workspace_id, d.language, d.content, d.original_content, d.chosen_iteration, d.hard_blocks,
+SELECT d.id, d.workspace_id, d.language, d.scheduling, d.content, d.original_content, d.chosen_iteration, d.hard_blocks,
        d.auto_send_action, d.auto_send_reason, d.revision_outcome, c.snapshot, c.context_pack,
        (SELECT jsonb_object_agg(a.iteration, a.payload -> 'confidence') FROM draft_pipeline_artifact a
         WHERE a.run_id = d.run_id AND a.stage = 'auto_send_evaluation' AND a.payload ? 'confidence') AS confidences,
