@@ -6,7 +6,7 @@ LOG := .venv/setup.log
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test browser check check-rules dashboards bench chaos
+.PHONY: help setup demo test browser check check-rules dashboards contract bench chaos
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ check-rules: ## Prometheus' rules and their tests (needs promtool; on Debian: pa
 
 dashboards: $(STAMP) ## make Grafana's dashboards anew from the metric catalogue
 	@$(BIN)/python -m app.metrics.dashboards deploy/grafana/dashboards
+
+contract: $(STAMP) ## make deploy/contract and deploy/topics from the events; refuses a change that breaks others
+	@$(BIN)/python -m app.contract.files deploy
 
 bench: $(STAMP) ## measure throughput, latency and start-up
 	@$(BIN)/python -m tests.bench $(ARGS)

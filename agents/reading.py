@@ -72,13 +72,14 @@ def _not_json(value: bytes, error: str) -> Unreadable:
 def _invalid(kind: type[Event], error: ValidationError) -> Unreadable:
     """The first mistake: our own field names and pydantic's kind of error, nothing that was sent."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    field = _field(kind, first["loc"])
+    field = field_of(kind, first["loc"])
     if first["type"] == "value_error" and "surrogate" in first["msg"]:
         return Unreadable(DeadLetterReason.BAD_TEXT, f"{field}: holds NUL or a lone surrogate")
     return Unreadable(DeadLetterReason.INVALID_FIELD, f"{field}: {first['type']}")
 
 
-def _field(kind: type[Event], location: tuple[Any, ...]) -> str:
+def field_of(kind: type[Event], location: tuple[Any, ...]) -> str:
+    """The name of a field of ours at a place that pydantic names, `value` for any other."""
     name = str(location[0]) if location else ""
     if name not in kind.model_fields:
         return "value"

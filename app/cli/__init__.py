@@ -9,7 +9,7 @@ import typer
 # The modules by what one wants to do; the order is that of the help.
 PANELS: Final[dict[str, tuple[str, ...]]] = {
     "Run": ("demo", "running", "web", "mail_in", "migrating", "topics", "producing"),
-    "Look": ("doctor", "smoke", "lag", "idle", "explain", "runs", "dead_letters", "schema"),
+    "Look": ("doctor", "smoke", "lag", "idle", "explain", "runs", "dead_letters", "schema", "asyncapi", "validate"),
     "Decide": ("workspace", "policy", "switch", "knowledge", "slots", "token"),
     "Judge": ("evaluate", "evaluate_gates", "replay", "calibrate"),
     "Keep house": ("pruning", "erasing", "importing", "backfill", "quarantining"),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.cli.shell import OK, PROBLEM, AsJson, EnvFile, Problem, emit, run, say
+from app.cli.shell import OK, PROBLEM, AsJson, EnvFile, Problem, emit, progress, run, say
 
 if TYPE_CHECKING:
     from app.config import Config
@@ -60,7 +59,7 @@ def produce(
         lines = read_lines(file)
         if check:
             _refuse_broken(lines)
-        with _progress(len(lines)) as advance:
+        with progress(len(lines), "producing") as advance:
             produced = await produce_lines(config, lines, now=now, rate=rate, advance=advance)
         if as_json:
             emit(asdict(produced))
@@ -169,21 +168,6 @@ def _refuse_broken(lines: list[bytes]) -> None:
         say(f"line {number}: {what.code}: {what.error}")
     if broken:
         raise Problem(f"{len(broken)} of {len(lines)} lines break the contract; nothing was sent")
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr where somebody looks."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.progress import Progress
-
-    from app.cli.shell import console
-
-    with Progress(console=console(stderr=True), transient=True) as progress:
-        task = progress.add_task("producing", total=total)
-        yield lambda: progress.advance(task)
 
 
 def _summary(produced: Produced) -> str:

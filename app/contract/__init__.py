@@ -1,1 +1,1 @@
-"""What producers and consumers rely on: AsyncAPI, JSON Schemas, a page per public topic, and what a change may not do."""
+"""What others rely on: an AsyncAPI document, JSON Schemas, a page per public topic, and what a change may not do."""

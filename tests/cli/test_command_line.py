@@ -20,7 +20,7 @@ NOWHERE = {
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
     "OPENAI_API_KEY": "sk-do-not-tell",
 }
-WITHOUT_ADDRESSES = {"demo", "up", "schema"}
+WITHOUT_ADDRESSES = {"demo", "up", "schema", "asyncapi", "validate"}
 
 
 def _commands(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
