@@ -36,8 +36,9 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """`threshold` is the lowest edge above which at least `precision` is good with 95 % certainty, None when no edge
-    has that. `needed` are the drafts, all good, that it would take at least."""
+    """`threshold` is the lowest edge above which at least `precision` is good with 95 % certainty, and whose own bin is
+    no worse (many good drafts above must not hide a bad one); None when no edge has that. `gap` is how far confidence
+    and share are apart, averaged over the drafts. `needed` are the drafts, all good, that it would take at least."""
 
     bins: list[Bin]
     count: int
@@ -65,14 +66,18 @@ def needed_for(precision: float) -> int:
 def calibrate(reviewed: Sequence[Reviewed], precision: float) -> Calibration:
     """Reliability by bin, and the threshold that `precision` (below 1) asks for."""
     bins = [_bin(reviewed, low, high) for low, high in pairwise(EDGES)]
-    above = {edge: [each for each in reviewed if each.confidence >= edge] for edge in EDGES[:-1]}
-    enough = [edge for edge, drafts in above.items()
-              if drafts and lower_bound(sum(each.good for each in drafts), len(drafts)) >= precision]  # fmt: skip
+    enough = [each.low for each in bins if each.share is not None and each.share >= precision
+              and _bound_from(reviewed, each.low) >= precision]  # fmt: skip
     full = [
         (each.count, abs(each.share - each.mean)) for each in bins if each.share is not None and each.mean is not None
     ]
     gap = sum(count * apart for count, apart in full) / len(reviewed) if reviewed else None
     return Calibration(bins, len(reviewed), precision, min(enough, default=None), needed_for(precision), gap)
+
+
+def _bound_from(reviewed: Sequence[Reviewed], edge: float) -> float:
+    above = [each.good for each in reviewed if each.confidence >= edge]
+    return lower_bound(sum(above), len(above))
 
 
 def _bin(reviewed: Sequence[Reviewed], low: float, high: float) -> Bin:

@@ -12,6 +12,7 @@ from agents.calling import ActiveRun, StageFailed, ask_stage, choice_for, give_u
 from agents.ending import count_superseded, end_run
 from agents.fates import DONE, Dropped, Fate, Retry
 from agents.hard_blocks import ContextClaims, HardBlock, already_booked, check_text, codes, pack_texts
+from agents.hard_blocks.language import language_tag
 from agents.holding import hold_slot, record_meeting, slot_is_taken
 from agents.outcomes import envelope, row_of, sha256_of
 from agents.persist import persist
@@ -227,7 +228,7 @@ def _evaluated_event(run: ActiveRun, judgement: Judgement, started: float) -> Dr
         hard_blocks=judgement.codes,
         reasons=_reason_codes(confidence, threshold, judgement),
         needs_revision=confidence is not None and confidence < threshold and not judgement.blocks,
-        language=run.state.strategy.language[:35] if run.state.strategy else None,
+        language=language_tag(run.state.strategy.language) if run.state.strategy else None,
         draft_sha256=sha256_of(run.state.text),
         draft_chars=len(run.state.text),
         model=run.models.get((Stage.GENERATION, 0)) or choice_for(run, Stage.GENERATION).model,

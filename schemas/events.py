@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, field_validator
@@ -40,6 +40,8 @@ _MS: dict[str, JsonValue] = {"unit": "ms"}
 _USD: dict[str, JsonValue] = {"unit": "USD"}
 _TOKENS: dict[str, JsonValue] = {"unit": "tokens"}
 _BCP47: dict[str, JsonValue] = {"unit": "BCP 47"}
+# Language, script and region (RFC 5646): what a model says may be anything, and no text of it goes on a topic.
+LANGUAGE_TAG: Final = r"^[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?$"
 _IANA: dict[str, JsonValue] = {"unit": "IANA time zone"}
 _EVENT_ID = "The same for every repeat of this event: drop duplicates by it"
 
@@ -156,7 +158,9 @@ class DraftEvaluated(_DraftIds):
     hard_blocks: list[str] = Field(description="Codes of the rules that forbid sending the text, each once")
     reasons: list[str] = Field(description="Codes of what the judgement says")
     needs_revision: bool = Field(description="Below the threshold, and no rule forbids the text")
-    language: str | None = Field(description="Language of the lead as the strategy names it", json_schema_extra=_BCP47)
+    language: str | None = Field(
+        pattern=LANGUAGE_TAG, description="Language of the lead as the strategy names it", json_schema_extra=_BCP47
+    )
     draft_sha256: Sha256 = Field(description="SHA-256 of the text, hexadecimal")
     draft_chars: int = Field(description="Length of the text", json_schema_extra={"unit": "characters"})
     model: str = Field(description="The model that wrote the text")

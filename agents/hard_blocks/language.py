@@ -8,6 +8,8 @@ import re
 from collections import Counter
 from typing import Final
 
+from schemas.events import LANGUAGE_TAG
+
 LANGUAGE_CHARS_MAX: Final = 2_000
 # A language is sure with this many different little words, and this many times those of the next.
 WORDS_MIN: Final = 4
@@ -41,6 +43,12 @@ _LANGUAGES_OF: Final = {
     for word in " ".join(_LITTLE_WORDS.values()).split()
 }
 _WORD: Final = re.compile(r"[^\W\d_]+")
+
+
+def language_tag(said: str) -> str | None:
+    """What was said, if it is a language tag and nothing else."""
+    tag = said.strip().replace("_", "-")
+    return tag if re.fullmatch(LANGUAGE_TAG, tag) else None
 
 
 def primary(tag: str) -> str:

@@ -31,13 +31,18 @@ _MEETING: Final = re.compile(
     r"\b(?:meet(?:ing|s)?|appointments?|see you|talk to you|speak with you|call you (?:at|on)|let's (?:talk|speak)"
     r"|scheduled?|booked you|calendar invit\w+|termin\w*|treffen|wir sehen uns|ich rufe sie|rendez-vous|réunion"
     r"|on se voit|je vous appelle|cita|reunión|nos vemos|appuntamento|ci vediamo|afspraak|spotkanie|reunião)\b",
-    re.IGNORECASE,
 )
+_MEETING_STEMS: Final = (
+    "meet", "appointment", "see you", "talk", "speak", "call you", "schedule", "booked", "calendar", "termin",
+    "treffen", "sehen", "rufe", "rendez", "réunion", "on se", "appelle", "cita", "reunión", "nos v", "appuntamento",
+    "ci v", "afspraak", "spotkanie", "reunião",
+)  # fmt: skip
 
 
 def speaks_of_meeting(text: str) -> bool:
     """Whether a reply arranges a meeting, whatever anybody says it does."""
-    return _MEETING.search(text) is not None
+    lower = text.lower()
+    return any(stem in lower for stem in _MEETING_STEMS) and _MEETING.search(lower) is not None
 
 
 def days_of_times(source: Source, claims: Sequence[Claim]) -> list[tuple[Claim, Claim | None]]:

@@ -8,6 +8,7 @@ from typing import Final
 from agents.gates.reply_text import strip_quoted
 from agents.hard_blocks.block import BlockGroup, HardBlock, Rule
 from agents.hard_blocks.language import language_of, speaks_another_language
+from agents.hard_blocks.source import Source
 from schemas.context import DraftRunSnapshot
 
 TOPICS_CACHED_MAX: Final = 1_024
@@ -46,8 +47,14 @@ _ASKS_PRIVATE: Final = re.compile(
     r"|private key|api key|access token|log-?in (?:details|data)|credentials|gift cards?|kreditkarten(?:nummer|daten)"
     r"|kartennummer|prüfnummer|ihre pin|zugangsdaten|numéro de carte|cryptogramme|identifiants|número de tarjeta"
     r"|credenciales|numero di carta|carta di credito|número do cartão|kaartnummer|inloggegevens|numer karty)\b",
-    re.IGNORECASE,
 )
+
+# One of these stands in everything that the pattern finds; looking for them first costs a tenth.
+_PRIVATE_STEMS: Final = (
+    "card", "cvv", "cvc", "code", "pin", "iban", "ssn", "social security", "passport", "phrase", " key", "token",
+    "login", "log-in", "credential", "karte", "nummer", "zugangsdaten", "carte", "cryptogramme", "identifiants",
+    "tarjeta", "credenciales", "carta", "cartão", "inloggegevens", "karty",
+)  # fmt: skip
 
 
 def check_topics(text: str, snapshot: DraftRunSnapshot, language: str | None) -> list[HardBlock]:
@@ -65,7 +72,9 @@ def check_topics(text: str, snapshot: DraftRunSnapshot, language: str | None) ->
     expected = snapshot.settings.language or language_of(strip_quoted(snapshot.trigger.body)) or language
     if speaks_another_language(text, expected):
         blocks.append(HardBlock(BlockGroup.POLICY, Rule.WRONG_LANGUAGE))
-    if (secret := _ASKS_PRIVATE.search(text)) is not None:
+    lower = Source.of(text).lower
+    private = any(stem in lower for stem in _PRIVATE_STEMS)
+    if private and (secret := _ASKS_PRIVATE.search(lower)) is not None:
         blocks.append(HardBlock(BlockGroup.POLICY, Rule.ASKS_PRIVATE, *secret.span()))
     return blocks
 

@@ -136,6 +136,7 @@ async def provision(
             await sql.ops.add_knowledge.run(
                 connection, workspace_id=workspace.id, title=entry.title, text=entry.text, verified=entry.verified
             )
+        await sql.ops.clear_calendar.run(connection, workspace_id=workspace.id)
         first = script.slot_of(workspace)
         for hours in workspace.slots_in_h:
             begin = first + timedelta(hours=hours - workspace.slots_in_h[0])

@@ -42,14 +42,14 @@ def explain(
 
 def _tell(explained: dict[str, Any]) -> None:
     verdict = explained["verdict"]
-    print(
-        f"{verdict['action'] or 'undecided'}: {verdict['reason'] or 'no reason yet'} (draft is {verdict['status']})\n"
-    )
+    print(f"{verdict['action'] or 'undecided'}: {verdict['reason'] or 'no reason yet'} (draft is {verdict['status']})")
+    print(f"nearest flip: {verdict['nearest_flip'] or '-'}\n")
     show_fields({name: value for name, value in explained["draft"].items() if value is not None})
     if not explained["context_kept"]:
         print("\nThe run and its context are past retention: what follows comes from the draft itself.")
     _heading("gates, in the order in which they are asked")
-    show_table(("gate", "value", "comparison", "", "policy#", "nearest flip"), map(_gate_row, explained["gates"]))
+    columns = ("gate", "rule", "value", "comparison", "", "policy#", "nearest flip")
+    show_table(columns, map(_gate_row, explained["gates"]))
     if explained["hard_blocks"]:
         _heading("hard blocks")
         rows = [
@@ -69,8 +69,11 @@ def _heading(text: str) -> None:
 
 
 def _gate_row(gate: dict[str, Any]) -> tuple[object, ...]:
-    mark = {True: "passed", False: "STOPPED", None: gate["rule"]}[gate["passed"]]
-    return gate["gate"], gate["value"], gate["comparison"], mark, gate["policy_revision"], gate["nearest_flip"]
+    mark = {True: "passed", False: "STOPPED", None: ""}[gate["passed"]]
+    return (
+        gate["gate"], gate["rule"], gate["value"], gate["comparison"], mark, gate["policy_revision"],
+        gate["nearest_flip"],
+    )  # fmt: skip
 
 
 def _stage_row(stage: dict[str, Any]) -> tuple[object, ...]:

@@ -140,7 +140,8 @@ def _rules(text: str | None, row: Mapping[str, Any], rules: dict[str, Any], reco
     snapshot = DraftRunSnapshot.model_validate(row["snapshot"])
     under = snapshot.model_copy(update={"settings": under_policy(snapshot.settings, rules)})
     pack = DraftRunContextPack.model_validate(row["context_pack"])
-    blocks = check_text(text or "", under, pack_texts(pack), language=row["language"])
+    stated = {"language": row["language"], "scheduling": row["scheduling"]}
+    blocks = check_text(text or "", under, pack_texts(pack), **stated)
     return codes(blocks) + [rule for rule in recorded if rule == Rule.OTHER_LEAD]
 
 

@@ -142,6 +142,11 @@ LEFT JOIN ai_draft d ON d.workspace_id = m.workspace_id AND d.trigger_message_id
 LEFT JOIN draft_pipeline_run r ON r.id = d.run_id
 WHERE m.workspace_id = ANY ($1::text[]) AND m.message_id = ANY ($2::text[]);
 
+-- name: clear_calendar(workspace_id)
+-- A reserved workspace begins anew: nothing is free, nothing is booked.
+WITH booked AS (DELETE FROM booking WHERE workspace_id = $1)
+DELETE FROM availability_slot WHERE workspace_id = $1;
+
 -- name: messages_stored(workspace_ids, message_ids)
 -- How many of these messages ingest has written.
 SELECT count(*) FROM message WHERE workspace_id = ANY ($1::text[]) AND message_id = ANY ($2::text[]);
@@ -229,7 +234,7 @@ UNION SELECT 'process_heartbeat' FROM process_heartbeat t WHERE t::text LIKE $1;
 
 -- name: drafts_to_replay(workspace_id, since)
 -- Decided drafts that could be sent by themselves, with all that the decision rested on. Context where it is still kept.
-SELECT d.id, d.workspace_id, d.language, d.content, d.original_content, d.chosen_iteration, d.hard_blocks,
+SELECT d.id, d.workspace_id, d.language, d.scheduling, d.content, d.original_content, d.chosen_iteration, d.hard_blocks,
        d.auto_send_action, d.auto_send_reason, d.revision_outcome, c.snapshot, c.context_pack,
        (SELECT jsonb_object_agg(a.iteration, a.payload -> 'confidence') FROM draft_pipeline_artifact a
         WHERE a.run_id = d.run_id AND a.stage = 'auto_send_evaluation' AND a.payload ? 'confidence') AS confidences,

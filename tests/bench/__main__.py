@@ -15,7 +15,18 @@ from tests.bench.cpu import Moment
 from tests.bench.figures import Failure, Figure, Result, table, write_json
 from tests.bench.progress import say
 
-ROWS: Final = ("overhead", "dbos", "ingest", "concurrency", "independence", "memory", "recovery", "retention", "growth")
+ROWS: Final = (
+    "overhead",
+    "dbos",
+    "ingest",
+    "concurrency",
+    "independence",
+    "memory",
+    "recovery",
+    "retention",
+    "growth",
+    "hard_blocks",
+)
 RESULTS: Final = Path(__file__).with_name("results.json")
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.hard_blocks import BlockGroup, ContextClaims, HardBlock, Rule, check_text, codes, may_pass, pack_texts
+from agents.hard_blocks import BlockGroup, HardBlock, Rule, check_text, codes, may_pass, pack_texts
+from agents.hard_blocks.language import language_tag
 from agents.prompting import PROMPTS
 from schemas.codes import Channel, Mode, Stage
 from schemas.context import DraftRunContextPack, DraftRunSnapshot, Knowledge, Profile, Section, Slot, Turn
@@ -20,9 +21,6 @@ from schemas.settings import PolicyRules, WorkspaceSettings
 from tests.samples import naughty_strings
 
 NOW = datetime(2026, 10, 29, 9, 0, tzinfo=UTC)  # a Thursday; Berlin leaves summer time on the 25th
-CHECK_S_MAX = 0.002
-CHECK_DRAFT_CHARS = 1_500
-CONTEXT_CHARS = 10_000
 HOSTILE_S_MAX = 2.0
 CENTS_MAX = 10_000_000
 
@@ -65,6 +63,16 @@ def snapshot(*facts: str, inbound: str = "Hello", **changes: Any) -> DraftRunSna
 
 def rules(text: str, run: DraftRunSnapshot | None = None, **more: Any) -> list[str]:
     return codes(check_text(text, run or snapshot(), **more))
+
+
+@pytest.mark.parametrize(
+    ("said", "tag"),
+    [("en", "en"), (" de_AT ", "de-AT"), ("zh-Hant-TW", "zh-Hant-TW"), ("es-419", "es-419"), ("en\n", "en"),
+     ("English", None), ("Ann lives in Bonn", None), ("de-ann@example.com", None), ("", None)],
+)  # fmt: skip
+def test_only_a_language_tag_leaves_for_a_topic(said: str, tag: str | None) -> None:
+    """What a model calls a language may be a text of its own; then nothing is told."""
+    assert language_tag(said) == tag
 
 
 # ---- claims: the same fact in other words
@@ -354,22 +362,6 @@ def test_the_reply_is_in_the_language_it_should_be_in() -> None:
 
 
 # ---- cost and hostility
-
-
-def test_checking_a_draft_takes_less_than_two_milliseconds() -> None:
-    """1,500 characters against the claims of 10,000, in the best of twenty rounds."""
-    fact = "It costs 10 EUR, 15% less; see https://acme.com/p, or call +49 30 1234567 on November 3, 2027 at 10:00. "
-    prose = "We would like to know a little more about what you plan, so that nobody has to wait for an answer. "
-    run = snapshot(((fact + prose * 6) * 20)[:CONTEXT_CHARS])
-    context = ContextClaims.from_snapshot(run)
-    text = (fact * 2 + prose * 12)[:CHECK_DRAFT_CHARS]
-
-    def round_s() -> float:
-        start = time.process_time()
-        check_text(text, run, context=context, language="en", scheduling=False)
-        return time.process_time() - start
-
-    assert min(round_s() for _ in range(20)) < CHECK_S_MAX
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,12 @@
 """Another lead's data: what the context does not hold is looked up, what it holds and first names are not."""
 
-import time
-from uuid import UUID
-
 import pytest
 
 from agents.hard_blocks import check_text
 from agents.hard_blocks.strangers import Suspects, suspects
 from schemas.context import DraftRunContextPack, Knowledge, Profile, Section
 from tests.samples import chat_bodies, naughty_strings
-from tests.unit.test_hard_blocks import CHECK_DRAFT_CHARS, CHECK_S_MAX, snapshot, turn
+from tests.unit.test_hard_blocks import snapshot, turn
 
 RUN = snapshot(
     inbound="Hello, I am Ann Lee. My colleague Bob Stone wrote to you, too.",
@@ -72,16 +69,7 @@ def test_most_messages_name_nobody() -> None:
     assert asked <= len(bodies) // 5
 
 
-def test_no_text_is_slow_or_breaks_it() -> None:
-    """Within the time of all rules for an ordinary draft; any string has an answer, each place within the text."""
-    draft = ("Maria Huber and her friend Otto von Berg met Ann Lee in New York. " * 40)[:CHECK_DRAFT_CHARS]
-
-    def seconds() -> float:
-        start = time.process_time()
-        suspects(draft, (), RUN, PACK)
-        return time.process_time() - start
-
-    assert min(seconds() for _ in range(5)) < CHECK_S_MAX
+def test_no_text_breaks_it() -> None:
+    """Any string has an answer, each place within the text."""
     for naughty in naughty_strings():
         assert all(0 <= start < end <= len(naughty) for start, end in found(naughty).names.values())
-    assert RUN.run_id == UUID(int=1)
