@@ -236,12 +236,10 @@ def without(monkeypatch: pytest.MonkeyPatch, query: Query, old: str, new: str) -
     monkeypatch.setattr(query, "text", query.text.replace(old, new))
 
 
-def slow_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give what comes between the check and the claim some time to come."""
-    without(monkeypatch, sql.delivery.claim_delivery_if_leased, "WITH mine AS (",
-            "WITH slept AS (SELECT pg_sleep(0.02) AS done), mine AS (")  # fmt: skip
-    without(monkeypatch, sql.delivery.claim_delivery_if_leased, "AND status = 'scheduled'",
-            "AND status = 'scheduled' AND (SELECT count(done) FROM slept) = 1")  # fmt: skip
+def slow_ingest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give sends some time between a message's row and what it retires."""
+    without(monkeypatch, sql.ingest.open_drafts_of_conversations, "FROM unnest(",
+            "FROM (SELECT pg_sleep(0.05)) slept, unnest(")  # fmt: skip
 
 
 async def test_without_the_leads_row_lock_a_newer_message_loses(
@@ -249,7 +247,7 @@ async def test_without_the_leads_row_lock_a_newer_message_loses(
 ) -> None:
     """The lock is what keeps the promise: without it some reply is claimed after a newer message was stored."""
     without(monkeypatch, sql.delivery.lock_lead, "FOR NO KEY UPDATE", "")
-    slow_claims(monkeypatch)
+    slow_ingest(monkeypatch)
     async with sending(database, 6 * BATCH) as many:
         assert await newer_against_sends(many, dice) != []
 
