@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.cli.shell import OK, PROBLEM, AsJson, Problem, WrongUse, emit, show_table
+from app.cli.shell import OK, PROBLEM, AsJson, EnvFile, Problem, WrongUse, emit, show_table
 
 if TYPE_CHECKING:
     from schemas.events import InboundMessage
@@ -56,6 +56,7 @@ def evaluate_gates(
     own: Annotated[list[str] | None, typer.Option(metavar="ADDRESS", help="An address of ours.")] = None,
     max_answered: Annotated[float, typer.Option(min=0, max=1, help="Share of machine mail that may pass.")] = 0.02,
     max_refused: Annotated[float, typer.Option(min=0, max=1, help="Share of people that may be refused.")] = 0.0,
+    env_file: EnvFile = None,
     as_json: AsJson = False,
 ) -> None:
     """How many machines would be answered, how many people refused. Needs no system; texts are not shown.
