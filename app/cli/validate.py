@@ -35,18 +35,28 @@ def validate(
     if not records:
         raise WrongUse(f"{file}: holds no message")
     findings: list[Finding] = []
-    wrong = 0
+    mistakes = wrong = 0
     with progress(len(records), "checking") as advance:
         for number, record in records:
             found = list(findings_of(number, record))
             findings += found[: _FINDINGS_SHOWN_MAX - len(findings)]
+            mistakes += len(found)
             wrong += bool(found)
             advance()
     if as_json:
-        emit({"messages": len(records), "wrong": wrong, "findings": [asdict(finding) for finding in findings]})
+        emit(
+            {
+                "messages": len(records),
+                "wrong": wrong,
+                "mistakes": mistakes,
+                "findings": [asdict(finding) for finding in findings],
+            }
+        )
     else:
         for finding in findings:
             print(f"line {finding.line}: {finding.field}: {finding.code}: {finding.remedy}")
+        if mistakes > len(findings):
+            print(f"... and {mistakes - len(findings)} more mistakes")
         print(
             f"{wrong} of {len(records)} messages break the contract" if wrong else f"{len(records)} messages, all good"
         )

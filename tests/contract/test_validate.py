@@ -125,6 +125,14 @@ def test_programs_read_the_same_from_stdin() -> None:
     assert Finding(**told["findings"][0]).field == "channel"
 
 
+def test_a_file_of_mistakes_is_told_in_part_and_counted_whole(tmp_path: Path) -> None:
+    """The first 1,000 mistakes, and how many more."""
+    ended = CliRunner().invoke(app, ["validate", _file(tmp_path, *[_without("body")] * 1_200)])
+    *shown, more, summary = ended.stdout.splitlines()
+    assert (ended.exit_code, len(shown)) == (1, 1_000)
+    assert (more, summary) == ("... and 200 more mistakes", "1200 of 1200 messages break the contract")
+
+
 def test_what_is_no_file_is_wrong_use(tmp_path: Path) -> None:
     """A missing file, a folder, and one that holds nothing."""
     for given in (str(tmp_path / "none"), str(tmp_path), _file(tmp_path, b"")):
