@@ -41,7 +41,7 @@ _USD: dict[str, JsonValue] = {"unit": "USD"}
 _TOKENS: dict[str, JsonValue] = {"unit": "tokens"}
 _BCP47: dict[str, JsonValue] = {"unit": "BCP 47"}
 # Language, script and region (RFC 5646): what a model says may be anything, and no text of it goes on a topic.
-LANGUAGE_TAG: Final = r"^[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?$"
+LANGUAGE_TAG: Final = r"^[A-Za-z]{2,3}(-[A-Za-z]{4})?(-[A-Za-z]{2})?(-[0-9]{3})?$"
 _IANA: dict[str, JsonValue] = {"unit": "IANA time zone"}
 _EVENT_ID = "The same for every repeat of this event: drop duplicates by it"
 

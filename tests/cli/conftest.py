@@ -72,7 +72,7 @@ async def connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
     await connected.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
     """A broker of our own with all topics: what is produced here must meet no other test's worker."""
     async with LocalStack(tmp_path_factory.mktemp("broker"), ("kafka",)) as stack:

@@ -11,7 +11,7 @@ from tests.conftest import Database, administer
 from tests.review.desk import Desk, desk_at
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def running_desk(stack: LocalStack, template_database: str) -> AsyncIterator[Desk]:
     """The web process over a database of its own."""
     await administer(stack, f"CREATE DATABASE desk TEMPLATE {template_database}")

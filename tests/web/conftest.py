@@ -90,7 +90,7 @@ def soon() -> datetime:
     return datetime.now(UTC) + timedelta(minutes=15)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def web_database(stack: LocalStack, template_database: str) -> AsyncIterator[str]:
     """A database for the pages, seeded once."""
     await administer(stack, f"CREATE DATABASE web_tests TEMPLATE {template_database}")
@@ -98,7 +98,7 @@ async def web_database(stack: LocalStack, template_database: str) -> AsyncIterat
     await administer(stack, "DROP DATABASE web_tests WITH (FORCE)")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def site(stack: LocalStack, web_database: str) -> AsyncIterator[Site]:
     """The application, running."""
     config = config_for(stack, web_database)
