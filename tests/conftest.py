@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,16 +20,25 @@ TEMPLATE = "template_pipeline"
 _numbers = itertools.count(1)
 
 
-def temporary_root() -> Path:
-    """A root of this checkout's own: a pytest that starts closes the shared one of its user to everybody else, also to
-    the Postgres of another copy's tests, which runs as a user of its own."""
-    checkout = hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:8]
-    root = Path(tempfile.gettempdir()) / f"draft-pipeline-tests-{checkout}"
-    root.mkdir(mode=0o711, exist_ok=True)
-    return root
+TEMPORARY_ROOT = "PYTEST_DEBUG_TEMPROOT"
+if TEMPORARY_ROOT not in os.environ:
+    # A root of this run's own: a pytest that starts closes the shared one of its user to everybody else, also to the
+    # Postgres of another run, which runs as a user of its own. The processes of one run inherit it.
+    os.environ[TEMPORARY_ROOT] = tempfile.mkdtemp(prefix="draft-pipeline-tests-")
+    Path(os.environ[TEMPORARY_ROOT]).chmod(0o711)
+    _exit_codes: list[int] = []
+else:
+    _exit_codes = [1]  # somebody else's root is not ours to remove
 
 
-os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary_root()))
+def pytest_sessionfinish(exitstatus: int) -> None:
+    _exit_codes.append(int(exitstatus))
+
+
+def pytest_unconfigure() -> None:
+    """What a run that failed has written is kept."""
+    if not any(_exit_codes):
+        shutil.rmtree(os.environ[TEMPORARY_ROOT], ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 
 from agents import dispatch, draft, review, revise
+from agents.approval import blocks_of, with_edit
 from agents.delivering import deliver
 from agents.fates import Done, Dropped
 from agents.reading import Unreadable, read_event
@@ -24,6 +25,7 @@ from app.config import Config
 from app.delivery import adapters
 from app.leases import LeaseKeeper
 from app.model.client import ModelClient
+from app.review.showing import shown
 from app.stack.local import LocalStack
 from db import sql
 from db.pool import Pool
@@ -127,11 +129,16 @@ class Desk:
 
     async def decide(self, draft_id: uuid.UUID, action: str, text: str | None = None) -> str:
         """What a reviewer does with a draft as it stands; the result's code."""
-        row = await self.draft(draft_id)
+        row, seen = await self.draft(draft_id), await shown(self.pool, draft_id)
+        assert seen is not None
+        binding = seen.binding
+        if text is not None:
+            binding = with_edit(binding, text, await blocks_of(self.pool, draft_id, text) or ())
         action_id = uuid.uuid4()
         await sql.review.add_review_action.value(
             self.pool, action_id=action_id, draft_id=draft_id, workspace_id=self.workspace, actor="nora", via="web",
-            action=action, content_sha256=row["content_sha256"], edited_text=text, reject_reason=None, binding={},
+            action=action, content_sha256=row["content_sha256"], edited_text=text, reject_reason=None,
+            binding=binding.columns(),
         )  # fmt: skip
         command = ReviewCommand(
             event_id=event_id("review-command", action_id), occurred_at=datetime.now(UTC), workspace_id=self.workspace,
