@@ -183,7 +183,7 @@ async def test_up_writes_its_file_when_ready_and_leaves_nothing(tmp_path: Path) 
     await wait_for("the file appears", env_file.exists)
     written = dict(line.split("=", 1) for line in env_file.read_text().splitlines())
     expected = "DATABASE_URL DIRECT_URL OPENAI_API_KEY OPENAI_BASE_URL SMTP_URL SMTP_FROM WEBHOOK_SINK_URL"
-    rest = "WEBHOOK_ALLOW_PRIVATE CRON_SECRET WORKSPACE_PROVISIONING_SECRET"
+    rest = "WEBHOOK_ALLOW_PRIVATE CRON_SECRET WORKSPACE_PROVISIONING_SECRET WEB_SECRET"
     assert set(written) == {*expected.split(), *rest.split()}
     assert env_file.stat().st_mode & 0o077 == 0
     await (await asyncpg.connect(written["DATABASE_URL"])).close()
