@@ -53,6 +53,8 @@ RULES: Final[dict[str, str]] = {
     Rule.FENCE_MARK: "It holds marks of how it was made.",
     Rule.CONTROL_CHARACTER: "It holds hidden characters.",
     Rule.PLACEHOLDER: "A placeholder was not filled in.",
+    Rule.MARKUP: "It holds markup, which no reply has.",
+    Rule.MODEL_TALK: "It speaks to a model, not to the lead.",
     Rule.OTHER_LEAD: "It holds data of another lead.",
     Rule.AMOUNT: "An amount that is in no source.",
     Rule.PERCENTAGE: "A percentage that is in no source.",
@@ -66,10 +68,12 @@ RULES: Final[dict[str, str]] = {
     Rule.PHONE: "A phone number that is in no source.",
     Rule.IDENTIFIER: "A number or reference that is in no source.",
     Rule.PROMISE: "A promise that the workspace does not allow.",
+    Rule.INSTRUCTIONS: "It repeats the workspace's instructions.",
     Rule.TOPIC: "A topic on which a person is always asked.",
     Rule.MAYBE_OPT_OUT: "The lead may want to hear no more.",
     Rule.FORBIDDEN_PHRASE: "A phrase that the workspace forbids.",
     Rule.WRONG_LANGUAGE: "It is not in the language of the lead.",
+    Rule.ASKS_PRIVATE: "It asks the lead for private data.",
 }
 
 RESULTS: Final[dict[str, str]] = {
