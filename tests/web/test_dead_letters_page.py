@@ -31,18 +31,19 @@ async def _told(site: Site, path: str, role: Role = Role.OPS, workspace: str | N
 
 
 async def _records(config: Config) -> list[tuple[bytes, bytes]]:
-    """Key and value of everything on `inbound-message`."""
+    """Key and value of everything on `inbound-message`, in an order of their own."""
     consumer = AIOKafkaConsumer(bootstrap_servers=config.kafka_bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     try:
         partitions = [TopicPartition(INBOUND_MESSAGE.name, each) for each in range(INBOUND_MESSAGE.partitions)]
         consumer.assign(partitions)
-        left = sum((await consumer.end_offsets(partitions)).values())
+        ends = await consumer.end_offsets(partitions)
         found: list[tuple[bytes, bytes]] = []
-        while len(found) < left:
-            for batch in (await consumer.getmany(timeout_ms=1000)).values():
+        # Markers of transactions take offsets, so positions are compared, not counts.
+        while [each for each in partitions if await consumer.position(each) < ends[each]]:
+            for batch in (await consumer.getmany(timeout_ms=100)).values():
                 found += [(record.key, record.value) for record in batch]
-        return found
+        return sorted(found, key=lambda each: (each[0] or b"", each[1] or b""))
     finally:
         await consumer.stop()
 
