@@ -61,16 +61,16 @@ class Pipeline:
 
     async def start(self, count: int = 1, **env: str) -> list[Worker]:
         """Start workers, at the same time, and wait until all consume; `env` goes before the story's."""
-        started = [self._new_worker(env) for _ in range(count)]
-        for worker in started:
-            worker.start()
+        started = [self.launch(**env) for _ in range(count)]
         await asyncio.gather(*(worker.consuming() for worker in started))
         return started
 
-    def _new_worker(self, env: Mapping[str, str]) -> Worker:
+    def launch(self, **env: str) -> Worker:
+        """Start one that may be dead before it consumes."""
         variables = {**self.stack.env, **self.worker_env, **env}
         worker = Worker(self.stack.dir / "workers", f"worker{len(self.workers)}", variables)
         self.workers.append(worker)
+        worker.start()
         return worker
 
     async def kill(self, number: int) -> Worker:

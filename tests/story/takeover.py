@@ -31,19 +31,20 @@ class Takeover:
 
 
 async def watch(pipeline: Pipeline, dead: Worker) -> Takeover:
-    """Follow what the worker held when it ended until none of it is its own any more."""
+    """Follow what the worker held when it ended until none of it is its own any more. It may have died before it said
+    by which name it owns leases; the name holds its pid."""
+    own = f"%-{dead.pid}-%"
     runs = await pipeline.db.fetch(
-        "SELECT id FROM draft_pipeline_run WHERE lease_owner = $1 AND status = 'RUNNING' AND lease_until > now()",
-        dead.process_id,
+        "SELECT id FROM draft_pipeline_run WHERE lease_owner LIKE $1 AND status = 'RUNNING' AND lease_until > now()", own
     )
     ids = [run["id"] for run in runs]
     left, first_s, passed = len(ids), 0.0, 0.0
     while left:
         await asyncio.sleep(_LOOK_S)
         left = await pipeline.db.fetchval(
-            "SELECT count(*) FROM draft_pipeline_run WHERE id = ANY ($1) AND lease_owner = $2 AND status = 'RUNNING'",
+            "SELECT count(*) FROM draft_pipeline_run WHERE id = ANY ($1) AND lease_owner LIKE $2 AND status = 'RUNNING'",
             ids,
-            dead.process_id,
+            own,
         )
         passed = time.monotonic() - dead.ended_at
         first_s = first_s or (passed if left < len(ids) else 0.0)
