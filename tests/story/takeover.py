@@ -35,7 +35,8 @@ async def watch(pipeline: Pipeline, dead: Worker) -> Takeover:
     by which name it owns leases; the name holds its pid."""
     own = f"%-{dead.pid}-%"
     runs = await pipeline.db.fetch(
-        "SELECT id FROM draft_pipeline_run WHERE lease_owner LIKE $1 AND status = 'RUNNING' AND lease_until > now()", own
+        "SELECT id FROM draft_pipeline_run WHERE lease_owner LIKE $1 AND status = 'RUNNING' AND lease_until > now()",
+        own,
     )
     ids = [run["id"] for run in runs]
     left, first_s, passed = len(ids), 0.0, 0.0
