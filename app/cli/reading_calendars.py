@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from dateutil.rrule import rrulestr
 from icalendar import Calendar
@@ -30,6 +30,7 @@ _BUSY: Final = frozenset({"BUSY", "OOF", "TENTATIVE"})
 _READ: Final = ("VEVENT", "VFREEBUSY")
 _BEGIN: Final = re.compile(rb"BEGIN:(VEVENT|VFREEBUSY)\s*", re.IGNORECASE)
 
+T = TypeVar("T")
 Part = Any  # a component of icalendar's, whose types say less than its properties hold
 
 
@@ -85,10 +86,10 @@ def read_calendar(content: bytes, reader: Reader) -> tuple[list[Span], Counter[s
     return _appointments(found, reader), found.remarks
 
 
-def _at(reader: Reader, line: int, work: Any) -> None:
+def _at(reader: Reader, line: int, work: Callable[[], T]) -> T:
     """`work`, with what goes wrong told by file and line. What the library says may repeat the file's text."""
     try:
-        work()
+        return work()
     except _Bad as error:
         raise Problem(f"{reader.name}:{line}: {error}; nothing was imported") from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -149,10 +150,15 @@ def _add_series(events: list[tuple[int, Part]], reader: Reader, found: Found) ->
     moved: set[datetime] = set()
     for line, each in overrides:
         _at(reader, line, lambda each=each: moved.add(_overridden(each, reader)))
-    newest = max(masters, key=lambda each: int(each[1].get("SEQUENCE", 0) or 0), default=None)
+    newest = max(masters, key=lambda each: _sequence(*each, reader), default=None)
     for line, each in [*([newest] if newest else []), *overrides]:
         skipped = moved if "RECURRENCE-ID" not in each else set()
         _at(reader, line, lambda each=each, skipped=skipped: _add_event(each, reader, found, skipped))
+
+
+def _sequence(line: int, event: Part, reader: Reader) -> int:
+    """How often it was changed; the last change counts."""
+    return _at(reader, line, lambda: int(event.get("SEQUENCE", 0)))
 
 
 def _overridden(event: Part, reader: Reader) -> datetime:

@@ -207,6 +207,7 @@ def test_a_daily_event_shows_the_same_time_every_day_that_has_it(zone: str, day:
         (calendar(event("DTSTART;TZID=Moon/Base:20260303T100000\nDURATION:PT30M")), "free.ics:4", "time zone"),
         (calendar(event(f"{BEGIN_END}\nRRULE:FREQ=MINUTELY")), "free.ics:4", "by the hour or faster"),
         (calendar(event(f"{BEGIN_END}\nRRULE:FREQ=NEVER")), "free.ics:4", "RRULE is malformed"),
+        (calendar(event(BEGIN_END), event(f"{BEGIN_END}\nSEQUENCE:x", "two")), "free.ics:10", "cannot be read"),
         (calendar(event("DTSTART;VALUE=DATE:20260303\nDTEND:20260303T100000Z")), "free.ics:4", "not of one kind"),
         (calendar(event(BEGIN_END), before="METHOD:CANCEL"), "free.ics", "cancellation"),
         (calendar(event(BEGIN_END)).replace(b"END:VEVENT", b"END:\xff"), "free.ics:9", "not UTF-8"),
