@@ -78,7 +78,7 @@ def read_calendar(content: bytes, reader: Reader) -> tuple[list[Span], Counter[s
     series: dict[str, list[tuple[int, Part]]] = {}
     for line, component in zip(lines, components, strict=True):
         if component.name == "VFREEBUSY":
-            _at(reader, line, lambda component=component: _add_freebusy(component, reader, found))
+            _at(reader, line, _add_freebusy, component, reader, found)
         else:
             series.setdefault(str(component.get("UID", f"line {line}")), []).append((line, component))
     for events in series.values():
@@ -86,10 +86,10 @@ def read_calendar(content: bytes, reader: Reader) -> tuple[list[Span], Counter[s
     return _appointments(found, reader), found.remarks
 
 
-def _at(reader: Reader, line: int, work: Callable[[], T]) -> T:
-    """`work`, with what goes wrong told by file and line. What the library says may repeat the file's text."""
+def _at(reader: Reader, line: int, work: Callable[..., T], *arguments: Any) -> T:
+    """`work(*arguments)`, with what goes wrong told by file and line. What the library says may repeat the file's text."""
     try:
-        return work()
+        return work(*arguments)
     except _Bad as error:
         raise Problem(f"{reader.name}:{line}: {error}; nothing was imported") from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -149,16 +149,16 @@ def _add_series(events: list[tuple[int, Part]], reader: Reader, found: Found) ->
     overrides = [(line, each) for line, each in events if "RECURRENCE-ID" in each]
     moved: set[datetime] = set()
     for line, each in overrides:
-        _at(reader, line, lambda each=each: moved.add(_overridden(each, reader)))
-    newest = max(masters, key=lambda each: _sequence(*each, reader), default=None)
+        moved.add(_at(reader, line, _overridden, each, reader))
+    newest = max(masters, key=lambda each: _at(reader, each[0], _sequence, each[1]), default=None)
     for line, each in [*([newest] if newest else []), *overrides]:
         skipped = moved if "RECURRENCE-ID" not in each else set()
-        _at(reader, line, lambda each=each, skipped=skipped: _add_event(each, reader, found, skipped))
+        _at(reader, line, _add_event, each, reader, found, skipped)
 
 
-def _sequence(line: int, event: Part, reader: Reader) -> int:
+def _sequence(event: Part) -> int:
     """How often it was changed; the last change counts."""
-    return _at(reader, line, lambda: int(event.get("SEQUENCE", 0)))
+    return int(event.get("SEQUENCE", 0))
 
 
 def _overridden(event: Part, reader: Reader) -> datetime:
