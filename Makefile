@@ -17,12 +17,12 @@ setup: $(STAMP) ## build .venv from the lock and fetch the local broker (the sec
 demo: $(STAMP) ## local stack, sample messages through everything, a summary
 	@$(BIN)/draft-pipeline demo
 
-# Two processes with a stack each; then, one by one, the tests whose promise is a time.
+# Three processes with a stack each, because stories wait for leases to lapse; then, one by one, the tests whose promise is a time.
 test: $(STAMP) ## all tests, against a real broker and a real Postgres
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone and not browser"
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not browser"
 	@$(BIN)/python -m pytest -m alone
 endif
 

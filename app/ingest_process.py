@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from app.config import Config, load_config
+from app.crash_points import crash_point
 from app.groups import GROUPS
 from app.ingesting import Ingesting
 from app.kafka.engine import Engine
@@ -27,7 +28,6 @@ from app.metrics.counting import Counting
 from app.metrics.passing_on import Passed, samples_of
 from app.relay import Relay
 from app.tracing import tracing_for
-from app.wiring import crash_point
 from db.pool import create_pool
 from schemas.limits import HEARTBEAT_S, INGEST_GRACE_S
 from schemas.topics import INBOUND_MESSAGE

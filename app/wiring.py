@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import socket
 import uuid
 from collections.abc import Awaitable, Callable
@@ -61,22 +60,6 @@ def process_id(config: Config) -> str:
 
 def switched_off(config: Config) -> frozenset[KillSwitch]:
     return frozenset(switch for switch, off in config.switches().items() if off)
-
-
-def crash_point(environment: str | None) -> Callable[[str], None]:
-    """`DRAFT_PIPELINE_CRASH_AT=point:n` kills this process at the n-th passing of a named point, for tests."""
-    if not environment:
-        return lambda name: None
-    point, _, count = environment.partition(":")
-    left = [int(count or 1)]
-
-    def passing(name: str) -> None:
-        if name == point:
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    return passing
 
 
 async def durable_or_refuse(pool: Pool) -> None:

@@ -18,6 +18,7 @@ from agents.reading import Unreadable, read_event
 from agents.rim import Rim
 from app import __version__
 from app.config import Config
+from app.crash_points import crash_point
 from app.deliveries import Deliveries
 from app.delivery import adapters
 from app.delivery.timed import timed
@@ -39,7 +40,7 @@ from app.model.client import ModelClient
 from app.relay import Relay
 from app.slack.posting import SlackPosting
 from app.tracing import tracing_for
-from app.wiring import AGENTS, crash_point, durable_or_refuse, handler, process_id, sleep, switched_off
+from app.wiring import AGENTS, durable_or_refuse, handler, process_id, sleep, switched_off
 from db import migrate, sql
 from db.pool import Pool, create_pool, transaction
 from schemas.codes import DeadLetterReason

@@ -87,7 +87,7 @@ def read_calendar(content: bytes, reader: Reader) -> tuple[list[Span], Counter[s
 
 
 def _at(reader: Reader, line: int, work: Callable[..., T], *arguments: Any) -> T:
-    """`work(*arguments)`; what goes wrong is told by file and line. What the library says may repeat the file's text."""
+    """`work(*arguments)`; what goes wrong is told by file and line, without the library's words: they may hold texts."""
     try:
         return work(*arguments)
     except _Bad as error:
