@@ -87,7 +87,7 @@ def read_calendar(content: bytes, reader: Reader) -> tuple[list[Span], Counter[s
 
 
 def _at(reader: Reader, line: int, work: Callable[..., T], *arguments: Any) -> T:
-    """`work(*arguments)`; what goes wrong is told by file and line, without the library's words: they may hold texts."""
+    """`work(*arguments)`; what goes wrong is told by file and line. The library's own words may repeat a text."""
     try:
         return work(*arguments)
     except _Bad as error:
