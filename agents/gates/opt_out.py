@@ -16,6 +16,7 @@ KEYWORD_CLAUSES_MAX: Final = 3  # further down it is the footer of a letter
 GREETING_WORDS_MAX: Final = 4
 SIGNATURE_WORDS_MAX: Final = 12
 
+_DOT_OF_I: Final = "\u0307"  # what the Turkish capital I leaves behind in lower case
 _STEMS: Final = {channel: tuple(sorted({*STEMS, *CHANNEL_KEYWORDS.get(channel, ())})) for channel in Channel}
 _WORD: Final = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _CLAUSE_END: Final = re.compile(r"[.!?;,:…]+(?:\s|$)|\s[-–—]\s")
@@ -24,22 +25,33 @@ _SENTENCE_END: Final = re.compile(r"[.!?;\n…]+(?:\s+|$)|\n")
 _NOT_MEANT: Final = re.compile(
     r"(?:\b(?:don'?t|do not|never|not|didn'?t|cannot|can'?t|nicht|não|niet|nie|did you|have you|you|they"
     r"|who|i did|i have|(?:i|we|they|he|she) (?:(?!you)\w+ ){0,2}to)"
+    r"|\b(?:my|our|his|her|their|the|a|an|mein|meine|unser|mon|ma|mi|nuestro|il mio|mijn) (?!please)\w+"
     r"|\b(?:if|when|unless|before|wenn|falls|si|se|als|jeśli)\b[^,]{0,60})\s+$"
+)
+# What comes after it: "don't write to my old address any more" is about the address.
+_ONE_WAY_ONLY: Final = re.compile(
+    r"[^.!?]{0,40}\b(?:old|previous|former|alten?|frühere[nr]?|ancienne?|anterior|antigu[ao]|antig[ao]|viej[ao]"
+    r"|vecchi[ao]|oude"
+    r"|star[ye]|gamla) (?:e-?mail |mail |postal )?(?:address|adres\w*|indirizzo|dirección|correo|endereço|number"
+    r"|nummer|numéro"
+    r"|numero|número|e-?mail|mail|konto|account)"
 )
 
 
 def opts_out(body: str, channel: Channel) -> bool:
     """Whether the top reply of `body` is an opt-out."""
-    lowered = body.lower()
+    lowered = body.lower().replace(_DOT_OF_I, "")
     if not any(stem in lowered for stem in _STEMS[channel]):
         return False
-    reply = strip_quoted(body)[:OPT_OUT_CHARS_MAX].lower().replace("’", "'")
+    reply = strip_quoted(body)[:OPT_OUT_CHARS_MAX].lower().replace(_DOT_OF_I, "").replace("’", "'")
     return _is_keyword(reply, channel) or any(_asks(sentence) for sentence in _SENTENCE_END.split(reply) if sentence)
 
 
 def _asks(sentence: str) -> bool:
     found = PHRASES.search(sentence)
-    return found is not None and not _NOT_MEANT.search(sentence[: found.start()])
+    if found is None or _NOT_MEANT.search(sentence[: found.start()]):
+        return False
+    return not _ONE_WAY_ONLY.match(sentence[found.end() :])
 
 
 def _is_keyword(reply: str, channel: Channel) -> bool:

@@ -9,12 +9,12 @@ from typing import Final
 from schemas.codes import Channel
 
 
-def _entries(listed: str) -> tuple[str, ...]:
+def entries(listed: str) -> tuple[str, ...]:
     return tuple(line for line in re.sub(r"\n +", "", listed).split("\n") if line)
 
 
 def _words(listed: str) -> frozenset[str]:
-    return frozenset(word.strip() for line in _entries(listed) for word in line.split("|"))
+    return frozenset(word.strip() for line in entries(listed) for word in line.split("|"))
 
 
 # Said alone, whatever follows.
@@ -22,6 +22,7 @@ KEYWORDS: Final = _words(
     """
 unsubscribe|unsubscribe me|unsubscribe us|unsub|opt out|opt-out|optout|opt me out|remove me|stopall|stop all
 remove me from list|remove me from the list|remove me from your list|take me off|stop emails|stop e-mails|stop messages
+stop texting|stop emailing|stop e-mailing|stop messaging|stop spamming|lose my number|stop texts|stop pub
 abmelden|abmeldung|abbestellen|abbestellung|austragen|newsletter abbestellen|newsletter abmelden|keine werbung
 désabonner|désabonnement|désinscrire|désinscription|me désabonner|me désinscrire|se désabonner|desabonner|desinscription
 dar de baja|darme de baja|dame de baja|deme de baja|denme de baja|darse de baja|cancelar suscripción
@@ -30,14 +31,16 @@ disiscrivimi|disiscrivetemi|disiscrivermi|disiscrizione|cancellami|cancellatemi|
 descadastrar|descadastre-me|descadastrar-me|descadastramento|cancelar inscrição|cancelar inscricao|remova-me|remover-me
 afmelden|uitschrijven|afmelding|meld me af|meld mij af|schrijf me uit|schrijf mij uit
 wypisz|wypisz mnie|wypisać|wypisanie|wypiszcie mnie|anuluj subskrypcję|usuń mnie|usuńcie mnie
-avregistrera|avsluta prenumeration|avprenumerera|afmeld|avmeld|meld meg av|peru tilaus|odhlásit|odhlásit odběr
+avregistrera|avregistrera mig|avsluta prenumeration|avprenumerera|ta bort mig|afmeld|afmeld mig|avmeld|meld meg av
+peru tilaus|odhlásit|odhlásit odběr|abonelikten çık|abonelikten çıkmak istiyorum|beni listeden çıkarın|отписаться
+отпишите меня|配信停止|配信解除|配信停止希望|購読解除|수신거부|수신 거부|退订|取消订阅
 """
 )
 # Said alone, with nothing but a name below: the same word may begin another sentence.
 WEAK_KEYWORDS: Final = _words("stop|stopp|arrêt|arret|arrêter|baja|rezygnuję")
 # Weak, and only where they are customary: in a chat "end", "cancel" and "remove" are answers.
 CHANNEL_KEYWORDS: Final = {
-    Channel.SMS: _words("end|quit|cancel|revoke|remove|alto|parar|sair"),
+    Channel.SMS: _words("end|quit|cancel|revoke|remove|alto|parar|sair|iptal"),
     Channel.EMAIL: _words("remove"),
 }
 
@@ -62,11 +65,11 @@ _NAMED: Final = {
     r"|offers|promotions|marketing|nachrichten|werbung|publicités?|courriels|correos|mensajes|publicidad|messaggi"
     r"|e-?mail"
     r"|comunicazioni|pubblicità|mensagens|comunicações|berichten|nieuwsbrieven|e-?maile|maile|e-?maili|maili|wiadomości"
-    r"|ofert|reklam)",
-    "list": r"(?:\w*(?:lists?|listen?|lista|listas|listy|liste|lijst)|verteiler\w*|newsletters?\w*|mailings?\w*"
+    r"|ofert|reklam\w*|mejl|utskick|e-?postmeddelanden|nyhetsbrev\w*|beskeder|meldinger)",
+    "list": r"(?:\w*(?:lists?|listen?|lista|listas|listy|listes?|lijst)|verteiler\w*|newsletters?\w*|mailings?\w*"
     r"|database"
     r"|crm|distribution|e-?mails|mails|messages|texts|base|base de datos|bolet[ií]n|lettre|correos|fichiers?|bestand"
-    r"|nieuwsbrie\w+|bazy|subskrypcji)",
+    r"|nieuwsbrie\w+|bazy|subskrypcji|nyhedsbrev\w*|nyhetsbrev\w*)",
     # The mark of a request that is complete, or is about messages, not about a plan, a policy or a payment.
     "ours": r"(?=\W*$|,|\W*(?:please|now|immediately|asap|thanks?|at once|too|again|and|s'il|svp|merci|por favor"
     r"|gracias"
@@ -88,7 +91,7 @@ _PHRASES: Final = r"""
 (?:^\W*|\b(?:please|i|we|to|want) )opt (?:me |us )?out<ours>
 \b(?:remove|take|delete|drop|get) (?:me|us|my (?:name|e-?mail|address|number|details|contact)(?: \w+){0,2}) (?:from|off)
   (?: of)? (?:\w+ ){0,4}<list>\b
-\b(?:stop|quit|cease|desist) (?:e-?mailing|texting|messaging|contacting|spamming|writing|bothering|harassing
+\b(?:stop|quit|cease|desist) (?:e-?mailing|texting|messaging|msg?ing|contacting|spamming|writing|bothering|harassing
   |pestering) (?:to )?
   (?:me|us|this (?:number|address))\b
 \b(?:stop|quit|cease) (?:sending <some>|(?:the|these|all|your) (?:\w+ )?)<mails>\b
@@ -119,14 +122,18 @@ _PHRASES: Final = r"""
 \b(?:me|nous) (?:d[ée]sabonner|d[ée]sinscrire)<ours>
 \b(?:retirez|supprimez|enlevez|effacez|retirer|supprimer)[- ](?:moi|nous|mon (?:adresse|e-?mail|mail|contact))\b
   .{0,40}\b<list>\b
-\bne (?:m'|me |nous )(?:envoyez|envoyer|écrivez|écrire|contactez|contacter|sollicitez) plus\b
-\b(?:arr[êe]tez|cessez) de (?:m'|me |nous )(?:écrire|contacter|spammer|harceler|solliciter|envoyer <some><mails>)\b
+\bne (?:m'|me |nous )(?:(?:écrivez|écrire|contactez|contacter|sollicitez) plus\b|(?:envoyez|envoyer) plus(?:\W*$
+  | rien\b| (?:de |d'|vos |des |aucun )(?:\w+ )?<mails>))
+\b(?:arr[êe]tez|arrêter|cessez|cesser) (?:vos|ces) <mails>
+\b(?:arr[êe]tez|arrêter|cessez|cesser) de (?:m'|me |nous )(?:écrire|contacter|spammer|harceler|solliciter
+  |envoyer <some><mails>)\b
 \bne plus (?:me |m'|nous )(?:contacter|écrire|envoyer|solliciter)\b
 ^\W*(?:merci )?(?:stop (?:aux|à vos|vos)|plus de) <mails>\b
 \b(?:ne |je )(?:souhaite|souhaitons|veux|voulons|désire|désirons) plus (?:recevoir|être contactée?s?)\b
 \b(?:d[ée]n?me|dame|dadme|darme|darnos|darse|dar|(?:me|nos) den?) de baja<ours>
 ^\W*no más <mails>\b
-\bno (?:me|nos) (?:env[ií]en?|envíes|escriban?|escribas|contacten?|contactes|manden?|mandes)(?: \w+){0,2} más\b
+\bno (?:me|nos) (?:env[ií]en?|envíes|escriban?|escribas|contacten?|contactes|manden?|mandes)(?: \w+){0,2} más
+  (?=\W*$|,|\W+(?:por favor|gracias|nada)\b| (?:\w+ ){0,2}<mails>)
 \b(?:dejen|deje|deja|dejad) de (?:escribirme|contactarme|molestarme|(?:enviarme|mandarme) <some><mails>)\b
 \bno (?:quiero|deseo|queremos|deseamos) (?:recibir más|(?:más )?recibir <some><mails>)\b
 \b(?:b[oó]rr|elim[ií]n|qu[ií]t|s[aá]qu|elimin)\w{1,4}(?:me| mi (?:correo|e-?mail|dirección|nombre))\b.{0,30}\b<list>\b
@@ -141,6 +148,7 @@ _PHRASES: Final = r"""
 \b(?:(?:descadastr|remov|retir)\w{1,4}-me|me (?:remov|retir|descadastr|tir)\w{1,3})<ours>
 \b(?:remov|retir|exclu)\w{1,3} (?:o )?meu (?:e-?mail|endereço|contato|contacto|nome|número)\b.{0,30}\b<list>\b
 \bcancelar (?:mi |la )?suscripción (?:al|a la|a su|del|de la) (?:\w+ )?(?:bolet[ií]n|newsletter|lista)\b
+\b(?:quero|queria|queremos|desejo|gostaria de) sair (?:da|dessa|desta|de sua|da sua) (?:\w+ )?lista\b
 \bcancelar (?:a )?(?:minha )?(?:inscrição|subscrição|assinatura) (?:na|da|de|do) (?:\w+ )?(?:newsletter|lista
   |e-?mails?)\b
 \b(?:parem|pare|deixem|deixe) de (?:me |nos )?(?:escrever|contatar|contactar|(?:enviar|mandar)(?:-me)? <some><mails>)\b
@@ -162,12 +170,30 @@ _PHRASES: Final = r"""
 \bprzestań(?:cie)? (?:do mnie |mi )?(?:pisać|wysyłać <some><mails>)
 \bnie (?:chcę|życzę sobie|chcemy) (?:już |więcej )*(?:otrzymywać|dostawać) (?:\w+ ){0,3}<mails>
 \bnie życz\w+ sobie (?:\w+ ){0,2}<mails>
+\b(?:o |proszę o )?(?:zaprzestanie|zaprzestać|zaprzestańcie|przestać) (?:wysyłania|wysyłać) (?:mi )?(?:\w+ )?<mails>
+\bniet meer (?:gecontacteerd|benaderd|gemaild|geappt|gebeld) (?:te )?worden\b
+\bsluta (?:skicka|mejla|maila|messa|smsa|kontakta|skriva)(?: (?:fler|er[at]|de här|sådana|till mig))*(?: <mails>
+  | mig| till mig|\W*$)
+\b(?:ta bort|radera|stryk) (?:mig|min (?:adress|e-?post\w*|mejl\w*)) från .{0,30}(?:<list>|utskick\w*)
+\bjag vill inte (?:längre )?(?:ha|få|ta emot) (?:fler|mer|några|längre) (?:\w+ ){0,2}<mails>
+\b(?:avregistrera|avprenumerera) mig\b
+\b(?:afmeld|fjern|slet) mig (?:venligst )?fra .{0,30}<list>
+\b(?:meld|fjern|slett) meg (?:av|fra) .{0,30}<list>
+\b(?:stop med at|slutt å|slut med at) (?:sende|skrive|kontakte)\b
+\b(?:beni|bizi|adresimi|numaramı|e-?posta\w*) .{0,40}list\w+ (?:çıkar|sil|kaldır)
+\b(?:bana|bize) .{0,30}\b(?:\w*mesaj|e-?posta|mail|sms|reklam)\w* (?:gönderme|atma|yollama)y[ıi]n(?:[ıi]z)?\b
+\babonelikten (?:çıkar(?:ın|ınız)?|çıkmak istiyor\w*|ayrılmak istiyor\w*)
+(?:配信|メール|メルマガ|メッセージ|お知らせ|案内|広告)(?:の配信)?(?:を|の|は)?(?:停止|解除|中止
+  |ストップ)(?:を)?(?:お願い|希望|して(?:ください|下さい|ほしい))
+(?:メール|メルマガ|メッセージ|お知らせ|案内|広告)(?:を|は)?(?:もう|二度と|これ以上)?(?:送らないで|送信しないで
+  |送るのをやめて|不要です|いりません)
+(?:もう|二度と|これ以上)(?:連絡|メール|メッセージ)(?:を)?しないで
 \bnie (?:piszcie|pisz|wysyłajcie|kontaktujcie się) (?:do mnie|mi|ze mną)?(?: \w+)?(?: więcej|$)
 """
 
 
 def _compiled(listed: str) -> re.Pattern[str]:
-    pattern = "|".join(_entries(listed))
+    pattern = "|".join(entries(listed))
     for name in ("ours", "some", "mails", "list"):  # `ours` holds `list`
         pattern = pattern.replace(f"<{name}>", _NAMED[name])
     return re.compile(pattern)
@@ -187,7 +213,10 @@ werbung|nachrichten|désabonn|desabonn|désinscri|desinscri|arrêt|arret|cessez|
 más|dejen|deje|deja|recibir|lista|base|disiscri|cancell|rimuov|togli|annulla|ricevere|scriv|smett|descadastr|inscri
 remov
 retir|pare|deixe|receber|mais|afmeld|uitschrij|schrijf|meld|geen|lijst|wypis|anuluj|rezygn|usuń|usunąć|usunię|przesta
-avregistr|avslut|avprenum|tilaus|odhlás|moi|nous
+avregistr|avslut|avprenum|tilaus|odhlás|moi|nous|msg|lose my|basta|contatta|zaprzesta|przestać|sluta|ta bort
+radera|stryk
+afmeld|fjern|slet|slutt|inte|abonelik|list|mesaj|posta|sms|отпи|配信|メール|メルマガ|メッセージ|お知らせ|案内|広告
+連絡|購読|수신|退订|取消|iptal
 """
         )
     )
