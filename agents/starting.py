@@ -13,7 +13,7 @@ import structlog
 
 from agents.calling import NO_NEXT_CALL, NextCall, next_call
 from agents.context import build_pack, fallback_pack, resolve_budgets
-from agents.gates import readable
+from agents.gates import hands_on, readable
 from agents.rim import Rim
 from agents.state import RunState
 from db import sql
@@ -60,7 +60,8 @@ def _turns(rows: list[dict[str, Any]] | None) -> list[Turn]:
 
 
 def recipient_of(facts: asyncpg.Record) -> str | None:
-    """Where a reply goes: where the message came from. Reply-To counts only when it is the same lead's address."""
+    """Where a reply goes: where the message came from. Reply-To counts only when it is the same lead's address; where a
+    machine names another one, a person has to say whether that is the lead's."""
     if facts["channel"] != Channel.EMAIL:
         return str(facts["from_address"] or facts["lead_id"])
     sender = facts["from_address"] or facts["email"]
@@ -69,7 +70,8 @@ def recipient_of(facts: asyncpg.Record) -> str | None:
     if len(reply_to) == 1 and facts["email"] and reply_to[0].lower() == facts["email"].lower():
         return reply_to[0]
     addresses = [address for _, address in getaddresses([sender or ""]) if "@" in address]
-    return addresses[0] if len(addresses) == 1 else None
+    handed_on = any(hands_on(address, headers.get("reply-to", "")) for address in addresses)
+    return addresses[0] if len(addresses) == 1 and not handed_on else None
 
 
 def _forged(facts: asyncpg.Record) -> bool:

@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from agents.gates.machine_mail import MachineSign, machine_mail
+from agents.gates.machine_mail import MachineSign, hands_on, machine_mail
 from agents.gates.opt_out import opts_out
 from agents.gates.reply_text import readable, strip_quoted
 from schemas.codes import Gate, Mode
 from schemas.events import InboundMessage
 
-__all__ = ["MachineSign", "first_gate", "machine_mail", "opts_out", "readable", "strip_quoted"]
+__all__ = ["MachineSign", "first_gate", "hands_on", "machine_mail", "opts_out", "readable", "strip_quoted"]
 
 _OWN_WORDS_ONLY: Final = ("re:", "fw:", "fwd:", "aw:", "wg:", "tr:", "rv:")
 

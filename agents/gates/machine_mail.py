@@ -98,14 +98,17 @@ def _from_sender(from_address: str, reply_to: str, own_addresses: frozenset[str]
         return MachineSign.OWN_ADDRESS
     if _DAEMON.search(sender.removesuffix(">").removesuffix(domain)):
         return MachineSign.BOUNCE
-    return MachineSign.ROLE_SENDER if _ROLE.match(local) and not _is_form(reply_to, domain) else None
+    return MachineSign.ROLE_SENDER if _ROLE.match(local) and not hands_on(found[-1], reply_to) else None
 
 
-def _is_form(reply_to: str, domain: str) -> bool:
+def hands_on(from_address: str, reply_to: str) -> bool:
     """Whether a machine hands on what a person wrote, as contact forms do: answers go to a person somewhere else."""
     found = _ADDRESS.findall(reply_to.lower())
-    local, _, elsewhere = found[-1].rpartition("@") if found else ("", "", domain)
-    return elsewhere != domain and not _ROLE.match(local)
+    if not found:
+        return False
+    machine, _, domain = from_address.lower().rpartition("@")
+    local, _, elsewhere = found[-1].rpartition("@")
+    return elsewhere != domain and bool(_ROLE.match(machine)) and not _ROLE.match(local)
 
 
 def _from_words(subject: str, body: str) -> MachineSign | None:

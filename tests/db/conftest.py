@@ -8,6 +8,7 @@ import pytest
 
 from app.stack.local import LocalStack
 from tests.conftest import Database, administer
+from tests.db.sending import Sending, sending
 
 
 @pytest.fixture(scope="module")
@@ -17,3 +18,17 @@ async def shared(stack: LocalStack, template_database: str) -> AsyncIterator[Dat
     await administer(stack, f"CREATE DATABASE {name} TEMPLATE {template_database}")
     yield Database(name, stack.postgres.url_of(name))
     await administer(stack, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def one(shared: Database) -> AsyncIterator[Sending]:
+    """One draft with an automatic send that is due."""
+    async with sending(shared, 1) as made:
+        yield made
+
+
+@pytest.fixture
+async def asked(shared: Database) -> AsyncIterator[Sending]:
+    """One draft that waits for a person."""
+    async with sending(shared, 1, scheduled=False) as made:
+        yield made

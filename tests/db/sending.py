@@ -247,12 +247,15 @@ async def race(first: Awaitable[Any], second: Awaitable[Any], dice: random.Rando
     return one, other
 
 
-async def actions(many: Sending, actor: str, action: str = "approve", **columns: Any) -> list[ReviewCommand]:
-    """What `actor` does to every draft, recorded as the web and Slack record it; `columns` of `review_action`."""
+async def actions(
+    many: Sending, actor: str, action: str = "approve", shown: dict[str, Any] | None = None, **columns: Any
+) -> list[ReviewCommand]:
+    """What `actor` does to every draft, recorded as the web and Slack record it; `columns` of `review_action`, and
+    `shown` where it differs from what they were shown."""
     ids = [uuid.uuid4() for _ in many.ids]
     given = {"content_sha256": sha256_of(TEXT)} | columns
     names, places = ", ".join(given), ", ".join(f"${number}" for number in range(7, 7 + len(given)))
-    bindings = [seen(number, draft, given["content_sha256"]) for number, draft in enumerate(many.ids)]
+    bindings = [seen(number, draft, given["content_sha256"]) | (shown or {}) for number, draft in enumerate(many.ids)]
     await many.pool.execute(
         f"INSERT INTO review_action (id, draft_id, workspace_id, actor, via, action, binding, {names})"
         f" SELECT id, draft, $3, $4, 'web', $5, binding, {places}"
@@ -298,3 +301,21 @@ async def writes_again(many: Sending, number: int = 0) -> None:
     """The lead of draft `number` writes again, and ingest has it."""
     async with transaction(many.pool) as connection:
         await ingest_batch(connection, [arrives(number)], frozenset())
+
+
+async def delivery_of(one: Sending) -> asyncpg.Record:
+    """The newest delivery with its draft's and its review's standing."""
+    row = await one.pool.fetchrow(
+        "SELECT x.*, d.status AS draft_status, d.auto_send_action AS action, d.auto_send_reason AS draft_reason,"
+        " d.hard_blocks, (SELECT q.status || ':' || q.reason FROM review_request q WHERE q.draft_id = d.id) AS review"
+        " FROM delivery x JOIN ai_draft d ON d.id = x.draft_id ORDER BY x.created_at DESC LIMIT 1"
+    )
+    assert row is not None
+    return row
+
+
+async def attempt(one: Sending) -> asyncpg.Record:
+    """Take what is due, now or after a pause, and bring it as far as it goes; its delivery then."""
+    await one.pool.execute("UPDATE delivery SET retry_at = now() WHERE finished_at IS NULL")
+    await one.deliver_rest()
+    return await delivery_of(one)

@@ -247,6 +247,13 @@ def test_reply_to_counts_only_for_an_address_of_the_lead(reply_to: str, recipien
     assert recipient_of(facts) == recipient  # type: ignore[arg-type]
 
 
+def test_where_a_machine_hands_on_a_letter_a_person_says_who_wrote_it() -> None:
+    """A contact form writes from its own address and names another: nothing goes to either by itself."""
+    form = {"channel": "email", "from_address": "no-reply@forms.example", "email": None, "lead_id": "l"}
+    assert recipient_of(form | {"headers": {"Reply-To": "Ann <ann@example.net>"}}) is None  # type: ignore[arg-type]
+    assert recipient_of(form | {"headers": {}}) == "no-reply@forms.example"  # type: ignore[arg-type]
+
+
 # ---- hostile
 
 
