@@ -20,6 +20,7 @@ from tests.web.browser import LAPTOP, PHONE, Tab, chromium
 pytestmark = pytest.mark.browser
 
 DONE_S_MAX = 10.0
+GAP_PX_MIN = 8
 
 
 @pytest.fixture
@@ -141,3 +142,19 @@ async def test_the_pages_fit_and_complain_of_nothing(served: tuple[Desk, str], t
         assert await tab.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), path
         assert all(asked.startswith(address) for asked in tab.asked)
     assert tab.complaints == []
+
+
+@pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
+async def test_no_button_touches_what_stands_above_it(
+    served: tuple[Desk, str], tab: Tab, size: tuple[int, int]
+) -> None:
+    """Each way to decide keeps its distance from the draft and from the next, so that none is pressed for another."""
+    desk, address = served
+    draft = await desk.draft("A reply.")
+    await tab.show(f"{address}/drafts/{draft}", size)
+    gaps = await tab.run(
+        "[...document.querySelectorAll('.decision > .act')]"
+        ".map(each => each.getBoundingClientRect().top - each.previousElementSibling.getBoundingClientRect().bottom)"
+    )
+    assert len(gaps) == 3  # approve, edit, reject
+    assert min(gaps) >= GAP_PX_MIN
