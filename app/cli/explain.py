@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.shell import OK, AsJson, EnvFile, connection_to, emit, run, show_fields, show_table, stamp
+from app.cli.shell import OK, AsJson, EnvFile, connection_to, emit, on_screen, run, show_fields, show_table, stamp
 
 if TYPE_CHECKING:
     from app.config import Config
@@ -100,4 +100,4 @@ def _tell_rest(explained: dict[str, Any]) -> None:
             print(f"{action['at']}  {action['action']} by {action['actor']} via {action['via']}: {action['result']}")
     if "text" in explained:
         _heading("text")
-        print(explained["text"]["content"] or "(none)")
+        print(on_screen(explained["text"]["content"] or "(none)"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.shell import OK, AsJson, EnvFile, connection_to, emit, run, say
+from app.cli.shell import OK, AsJson, EnvFile, connection_to, emit, on_screen, run, say
 
 if TYPE_CHECKING:
     import asyncpg
@@ -65,10 +65,10 @@ def _show(number: int, total: int, row: asyncpg.Record) -> None:
     """One draft, with what is needed to judge it."""
     kept = "revision applied" if row["applied"] else "first text kept"
     print(f"=== {number} of {total} · {row['draft_id']} · {row['workspace_id']} · {row['outcome']}, {kept}")
-    print(f"--- message\n{row['message']}")
-    print(f"--- first text, confidence {_number(row['confidence_before'])}\n{row['before']}")
+    print(f"--- message\n{on_screen(row['message'])}")
+    print(f"--- first text, confidence {_number(row['confidence_before'])}\n{on_screen(row['before'])}")
     print(f"--- revised text, confidence {_number(row['confidence_after'])}, {_number(row['threshold'])} needed")
-    print(f"{row['after'] or '(deleted by retention)'}\n")
+    print(f"{on_screen(row['after'] or '(deleted by retention)')}\n")
 
 
 def _number(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -26,6 +27,7 @@ OK: Final = 0
 PROBLEM: Final = 1
 WRONG_USE: Final = 2
 PIPE_COLUMNS: Final = 200
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
 
 EnvFile = Annotated[
     Path | None, typer.Option("--env-file", metavar="FILE", help="Addresses; what the environment sets goes first.")
@@ -122,9 +124,16 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def on_screen(text: str) -> str:
+    """What a stranger wrote, as it is; on a terminal its control characters are spelled out, for they could erase lines
+    above or pass for our words."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text) if sys.stdout.isatty() else text
+
+
 def emit(value: Any) -> None:
-    """A result as JSON on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    """A result as JSON on stdout; a terminal obeys no control character in it."""
+    told = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    print(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", told))
 
 
 def _plain(value: Any) -> Any:
@@ -165,7 +174,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: 
     for column in columns:
         table.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*[Text("" if cell is None else str(cell)) for cell in row])
+        table.add_row(*[Text("" if cell is None else on_screen(str(cell))) for cell in row])
     console().print(table)
 
 
@@ -173,7 +182,7 @@ def show_fields(fields: Mapping[str, Any]) -> None:
     """Names and values, one a line."""
     width = max((len(name) for name in fields), default=0)
     for name, value in fields.items():
-        print(f"{name:<{width}}  {'-' if value is None else value}")
+        print(f"{name:<{width}}  {'-' if value is None else on_screen(str(value))}")
 
 
 def stamp(moment: datetime | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.cli.shell import OK, AsJson, EnvFile, Problem, WrongUse, run
+from app.cli.shell import OK, AsJson, EnvFile, Problem, WrongUse, on_screen, run
 
 if TYPE_CHECKING:
     from app.config import Config
@@ -101,7 +101,7 @@ async def _print_lines(
         async for line in lines:
             if not line.holds(wanted):
                 continue
-            print(_as_json(line, masked=masked) if as_json else _pretty(line, masked=masked), flush=True)
+            print(on_screen(_as_json(line, masked=masked) if as_json else _pretty(line, masked=masked)), flush=True)
             shown += 1
             if shown == limit:
                 return

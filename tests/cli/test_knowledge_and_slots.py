@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -81,12 +83,16 @@ async def test_entries_are_listed_and_removed_by_number_or_source(
     """Naughty titles come out as they went in; an import never touches what came another way."""
     await sql.ops.add_knowledge.run(connection, workspace_id=workspace, title="kept", text="x", verified=True)
     (tmp_path / "kb").mkdir()
-    texts = [text for text in naughty_strings() if text.strip() and "\x00" not in text and '"' not in text][:100]
-    rows = "".join(f'"{number} {text}","{text}"\n' for number, text in enumerate(texts))
-    (tmp_path / "kb" / "faq.csv").write_bytes(f"title,text\n{rows}".encode())
-    assert (await cli("knowledge", "import", "kb", "--workspace", workspace)).code == 0
+    texts = [text for text in dict.fromkeys(naughty_strings()) if text.strip() and "\x00" not in text]
+    file = io.StringIO()
+    csv.writer(file).writerows(
+        [("title", "text"), *((f"{number} {text}"[:200], text) for number, text in enumerate(texts))]
+    )
+    (tmp_path / "kb" / "faq.csv").write_bytes(file.getvalue().encode())
+    imported = await cli("knowledge", "import", "kb", "--workspace", workspace)
+    assert imported.code == 0, imported.err
     listed = (await cli("knowledge", "list", "--workspace", workspace, "--source", "kb/", "--json")).json
-    assert {row["title"] for row in listed} == {f"{number} {text}" for number, text in enumerate(texts)}
+    assert {row["title"] for row in listed} == {f"{number} {text}"[:200] for number, text in enumerate(texts)}
     stored = await connection.fetch("SELECT title, text FROM knowledge_entry WHERE source = 'kb/faq.csv'")
     assert {row["text"] for row in stored} == set(texts)
     assert (await cli("knowledge", "list", "--workspace", workspace)).code == 0

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import os
+import pty
+import sys
 import uuid
 from typing import Any
 
@@ -15,6 +20,8 @@ from db import sql
 from schemas.events import DraftRequested
 from schemas.ids import draft_id, message_row_id, run_id
 from tests.cli.conftest import Cli
+from tests.conftest import Database
+from tests.samples import naughty_strings
 
 RUN = run_id("ws-1", "m-1", "chat", 1)
 DRAFT = draft_id("ws-1", "m-1", "chat")
@@ -129,13 +136,13 @@ async def test_runs_are_listed_by_status(failed: asyncpg.Connection, cli: Cli) -
     assert (await cli("runs", "list", "--status", "RUNNING", "--json")).json["runs"] == []
 
 
-async def evaluated(connection: asyncpg.Connection, confidence: float) -> None:
-    """The draft was judged and the model said why."""
+async def evaluated(connection: asyncpg.Connection, confidence: float, *, text: str = BODY, words: str = BODY) -> None:
+    """The draft was judged and the model said why, in these words."""
     await connection.execute(
         "UPDATE ai_draft SET auto_send_confidence = $1, auto_send_original_confidence = $1, content = $2,"
         " hard_blocks = $3, revision_outcome = 'hard_blocked'",
         confidence,
-        BODY,
+        text,
         [{"group": "claims", "rule": "amount_not_in_context", "start": 4, "end": 9}],
     )
     await sql.run.insert_artifact_if_leased.run(
@@ -148,7 +155,7 @@ async def evaluated(connection: asyncpg.Connection, confidence: float) -> None:
         prompt_key="auto_send_evaluation@1",
         input_sha256="0" * 64,
         model="gpt-5.2",
-        payload={"confidence": confidence, "reasons": [BODY], "categories": []},
+        payload={"confidence": confidence, "reasons": words.split("\n"), "categories": []},
         text=None,
     )
 
@@ -176,6 +183,41 @@ async def test_an_explanation_shows_text_only_when_asked(failed: asyncpg.Connect
     for arguments in ((), ("--json",)):
         assert BODY not in (await cli("explain", str(DRAFT), *arguments)).out
         assert BODY in (await cli("explain", str(DRAFT), "--text", *arguments)).out
+
+
+async def test_an_explanation_shows_naughty_strings_as_they_are(failed: asyncpg.Connection, cli: Cli) -> None:
+    """All of them, as the draft and as the model's words, as JSON and as lines: what is piped on is what is stored."""
+    naughty = "\n".join(text for text in naughty_strings() if "\x00" not in text)
+    await evaluated(failed, 0.81, text=naughty, words=naughty)
+    told = (await cli("explain", str(DRAFT), "--text", "--json")).json
+    assert told["text"]["content"] == naughty
+    assert told["stages"][0]["answer"]["reasons"] == naughty.split("\n")
+    assert naughty in (await cli("explain", str(DRAFT), "--text")).out
+
+
+async def test_a_terminal_obeys_no_text_of_a_stranger(failed: asyncpg.Connection, database: Database) -> None:
+    """Control characters are spelled out where a terminal would follow them: nothing is erased or passes for ours."""
+    await evaluated(failed, 0.81, text="Fine\x1b[2J\x9b2J\rsend_immediate\tand\nmore")
+    shown, end = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app.cli", "explain", str(DRAFT), "--text"), stdout=end,
+        env={**os.environ, "DATABASE_URL": database.url, "NO_COLOR": "1"},
+    )  # fmt: skip
+    os.close(end)
+    told = await asyncio.to_thread(read_all, shown)
+    assert await process.wait() == 0
+    assert b"Fine\\x1b[2J\\x9b2J\\x0dsend_immediate\tand\r\nmore" in told
+    assert b"\x1b[2J" not in told
+
+
+def read_all(descriptor: int) -> bytes:
+    """What a terminal is told, until the last writer has gone."""
+    told = b""
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while piece := os.read(descriptor, 65_536):
+            told += piece
+    os.close(descriptor)
+    return told
 
 
 async def test_an_explanation_survives_retention(failed: asyncpg.Connection, cli: Cli) -> None:

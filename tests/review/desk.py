@@ -244,10 +244,12 @@ class Desk:
         await sql.admin.create_workspace_if_absent.run(self.pool, workspace_id="ws-review")
         token = await self.token(role, workspace)
         working = asyncio.create_task(self.work())
-        async with self.visitor() as visitor:
-            await visitor.post("/sign-in", data={"token": token})
-            yield Browser(visitor)
-        working.cancel()
+        try:
+            async with self.visitor() as visitor:
+                await visitor.post("/sign-in", data={"token": token})
+                yield Browser(visitor)
+        finally:
+            working.cancel()
 
     async def work(self) -> None:
         """A worker's agent: what is recorded is carried out at once."""
