@@ -18,6 +18,7 @@ from app.cli.judging import Bounds, Verdict, report
 from app.cli.shell import Problem
 from app.stack.up import write_env
 from schemas.codes import Channel, Gate, Mode, Stage
+from tests.stack.test_stack import processes_in
 from tests.story.audit import audit
 from tests.story.harness import Pipeline, pipeline
 
@@ -104,6 +105,27 @@ def test_bounds_decide_the_exit_code(verdicts: list[Verdict], good: bool) -> Non
 
 
 # ---- the flow
+
+
+async def test_one_command_needs_no_system_and_leaves_none(tmp_path: Path) -> None:
+    """`evaluate --local` in an empty folder with nothing configured: the tables, the bound in words, nothing left."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app.cli", "evaluate", str(CASES), "--local", "--only", "claims of the context"),
+        *("--min-sent", "1"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+    )
+    out, err = await asyncio.wait_for(process.communicate(), EVALUATION_S_MAX)
+    assert process.returncode == 0, err.decode()
+    told = [line.split() for line in out.decode().splitlines()]
+    assert ["send", "10"] in told
+    assert ["review", "1"] in told
+    assert ["claims", "of", "the", "context", "11", "11", "10"] in told
+    assert told[-1] == ["every", "bound", "holds"]
+    assert not list(tmp_path.glob("draft-pipeline-evaluate-*"))
+    assert processes_in(tmp_path) == []
 
 
 async def run_evaluation(flow: Pipeline, env: Path) -> tuple[int, dict[str, Any], str]:
