@@ -19,7 +19,7 @@ from tests.story.rows import PLANTED
 
 TABLES = (
     "message draft_pipeline_run draft_pipeline_artifact ai_draft draft_claim delivery model_call outbox review_request"
-    " suppression kill_switch ai_interaction process_heartbeat ingest_watermark meeting_overseer_decision followup_task"
+    " review_action suppression kill_switch ai_interaction process_heartbeat ingest_watermark meeting_overseer_decision followup_task"
     " booking"
 ).split()
 TextRow = Mapping[str, Any]
