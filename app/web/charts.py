@@ -7,7 +7,7 @@ drawing never stands alone: its page has the same figures in a table.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from markupsafe import Markup, escape
@@ -19,7 +19,8 @@ _TICKS: Final = 4
 _STYLES: Final = 5
 _STEPS: Final = (1, 2, 2.5, 5, 10)
 _DAY: Final = timedelta(days=1)
-_LABELS: Final = 6
+_LABELS: Final = 5
+_CHAR: Final = 9.5  # of a legend, wide enough for the larger letters of a phone
 _DOTS_SHOWN: Final = 48
 
 
@@ -61,23 +62,34 @@ def nice_ceiling(value: float) -> float:
 
 
 def line_chart(
-    series: Sequence[Series], *, title: str, unit: str = "", marks: Iterable[Mark] = (), top: float | None = None
+    series: Sequence[Series],
+    *,
+    title: str,
+    unit: str = "",
+    marks: Iterable[Mark] = (),
+    top: float | None = None,
+    days: tuple[date, date] | None = None,
 ) -> Markup:
-    """Lines over time, from 0 to `top` or a round number above the highest. Empty text without a single value."""
+    """Lines over time, from 0 to `top` or a round number above the highest. Empty text without a single value.
+
+    `days`: the points are days, and the axis shows this whole range of them, the last one included.
+    """
     known = [(at, value) for each in series for at, value in each.points if value is not None]
     if not known:
         return Markup("")
     begin, end = min(at for at, _ in known), max(at for at, _ in known)
+    if days is not None:
+        begin, end = (datetime.combine(each, time(), UTC) for each in days)
     ceiling = top or nice_ceiling(max(value for _, value in known))
-    span = (end - begin).total_seconds() or 1.0
+    span = (end - begin).total_seconds()
 
     def x(at: datetime) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (at - begin).total_seconds() / span
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * ((at - begin).total_seconds() / span if span else 0.5)
 
     def y(value: float) -> float:
         return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * min(value / ceiling, 1.0)
 
-    parts = [*_y_axis(ceiling, unit, y), *_time_axis(begin, end, x)]
+    parts = [*_y_axis(ceiling, unit, y), *_time_axis(_labels(begin, end, whole_days=days is not None), x)]
     parts += [_mark(mark, x(mark.at)) for mark in marks if begin <= mark.at <= end]
     for number, each in enumerate(series):
         parts += _line(each, number % _STYLES + 1, unit, x, y)
@@ -89,23 +101,25 @@ def _line(
     series: Series, style: int, unit: str, x: Callable[[datetime], float], y: Callable[[float], float]
 ) -> list[Markup]:
     """The line, broken where a value is missing, and a dot with its value for each point."""
-    runs: list[list[str]] = [[]]
-    dots, quiet = [], "many " if len(series.points) > _DOTS_SHOWN else ""  # many are shown on hover only
+    runs: list[list[tuple[datetime, float]]] = [[]]
     for at, value in series.points:
         if value is None:
             runs.append([])
-            continue
-        place = f"{x(at):.1f},{y(value):.1f}"
-        runs[-1].append(place)
-        said = f"{series.name}: {_number(value)} {unit}".strip()
-        dots.append(
-            Markup(
-                '<circle class="dot {}f{}" cx="{}" cy="{}" r="2.5"><title>{}, {:%Y-%m-%d %H:%M}Z</title></circle>'
-            ).format(quiet, style, *place.split(","), said, at.astimezone(UTC))
-        )
-    lines = [
-        Markup('<polyline class="line s{}" points="{}"/>').format(style, " ".join(run)) for run in runs if len(run) > 1
-    ]
+        else:
+            runs[-1].append((at, value))
+    many = len(series.points) > _DOTS_SHOWN  # of many, only those without a line are shown; the others on hover
+    lines, dots = [], []
+    for run in runs:
+        places = [f"{x(at):.1f},{y(value):.1f}" for at, value in run]
+        if len(run) > 1:
+            lines.append(Markup('<polyline class="line s{}" points="{}"/>').format(style, " ".join(places)))
+        for (at, value), place in zip(run, places, strict=True):
+            said = f"{series.name}: {_number(value)} {unit}".strip()
+            dots.append(
+                Markup(
+                    '<circle class="dot {}f{}" cx="{}" cy="{}" r="2.5"><title>{}, {:%Y-%m-%d %H:%M}Z</title></circle>'
+                ).format("many " if many and len(run) > 1 else "", style, *place.split(","), said, at.astimezone(UTC))
+            )
     return lines + dots
 
 
@@ -132,19 +146,25 @@ def _y_axis(ceiling: float, unit: str, y: Callable[[float], float], right: float
     return parts
 
 
-def _time_axis(begin: datetime, end: datetime, x: Callable[[datetime], float]) -> list[Markup]:
-    written = "%m-%d" if end - begin > 3 * _DAY else "%m-%d %H:%M" if end - begin > _DAY else "%H:%M"
+def _labels(begin: datetime, end: datetime, *, whole_days: bool) -> list[tuple[datetime, str]]:
+    """The moments that the axis names, evenly from `begin` to `end`; whole days are named by their date."""
+    days = (end - begin) // _DAY
+    steps = min(_LABELS - 1, days) if whole_days else _LABELS - 1 if end > begin else 0
+    written = "%m-%d" if whole_days or end - begin > 3 * _DAY else "%m-%d %H:%M" if end - begin > _DAY else "%H:%M"
+    moments = [
+        begin + (_DAY * round(days * number / steps) if whole_days else (end - begin) * number / steps)
+        for number in range(1, steps + 1)
+    ]
+    return [(at, at.astimezone(UTC).strftime(written)) for at in (begin, *moments)]
+
+
+def _time_axis(labels: Sequence[tuple[datetime, str]], x: Callable[[datetime], float]) -> list[Markup]:
     parts = []
-    for number in range(_LABELS):
-        at = begin + (end - begin) * number / (_LABELS - 1)
-        anchor = "start" if number == 0 else "end" if number == _LABELS - 1 else "middle"
+    for number, (at, label) in enumerate(labels):
+        anchor = "middle" if len(labels) == 1 else {0: "start", len(labels) - 1: "end"}.get(number, "middle")
         parts.append(
-            Markup('<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(
-                x(at), HEIGHT - 6, anchor, at.astimezone(UTC).strftime(written)
-            )
+            Markup('<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(x(at), HEIGHT - 6, anchor, label)
         )
-        if begin == end:
-            break
     return parts
 
 
@@ -230,7 +250,7 @@ def _legend(names: Sequence[str]) -> tuple[Markup, int]:
     """Name and dashes of each line, above the drawing, and how many rows they take."""
     places, x, row = [], float(_LEFT), 0
     for name in names:
-        width = 27 + 6.5 * len(name) + 18
+        width = 27 + _CHAR * len(name) + 18
         if x + width > WIDTH and x > _LEFT:
             x, row = float(_LEFT), row + 1
         places.append((name, x, row))
@@ -302,5 +322,5 @@ def unit_square(points: Sequence[Point], *, title: str, x_name: str, y_name: str
         for point in ordered
     ]
     parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="end">{} →</text>').format(x(1), y(0) - 6, x_name))
-    parts.append(Markup('<text x="{:.1f}" y="{}">↑ {}</text>').format(x(0) + 6, y(1) + 4, y_name))
+    parts.append(Markup('<text x="{:.1f}" y="{}">↑ {}</text>').format(x(0) + 6, y(1) + 15, y_name))
     return _svg(title, parts, size=(2 * HEIGHT + _RIGHT, 2 * HEIGHT), kind="chart square")

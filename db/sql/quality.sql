@@ -118,9 +118,17 @@ SELECT (SELECT coalesce(sum(decisions), 0) FROM analytics.overseer_rates o
             SELECT outcome, sum(followups) AS followups FROM analytics.booking_outcomes b
             WHERE ($1::text IS NULL OR b.workspace_id = $1) AND b.day BETWEEN $2 AND $3 GROUP BY outcome) f) AS outcomes;
 
+-- name: context(workspace_id, first_day, last_day)
+-- How often the lead context bundle did not fit. A view of days: without channel and campaign.
+SELECT coalesce(sum(bundle_calls), 0)::bigint AS bundle_calls, coalesce(sum(truncated_calls), 0)::bigint AS truncated_calls,
+       sum(bundle_calls * mean_bundle_tokens) / nullif(sum(bundle_calls), 0) AS mean_tokens
+FROM analytics.context_truncation
+WHERE ($1::text IS NULL OR workspace_id = $1) AND day BETWEEN $2 AND $3;
+
 -- name: drift(workspace_id)
--- The last 24 hours against the 7 days before them; what drifted first.
-SELECT * FROM analytics.drift WHERE $1::text IS NULL OR workspace_id = $1
+-- The last 24 hours against the 7 days before them; what drifted first. `enough`: both sides have what `drifted` asks for.
+SELECT *, recent_count >= 30 AND baseline_count >= 30 AS enough FROM analytics.drift
+WHERE $1::text IS NULL OR workspace_id = $1
 ORDER BY drifted DESC, abs(coalesce(score, 0)) DESC, workspace_id, monitor;
 
 -- name: choices(workspace_id)

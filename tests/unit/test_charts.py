@@ -12,6 +12,7 @@ from app.web.charts import Bin, Mark, Series, histogram, line_chart, nice_ceilin
 from app.web.limits import Limiter
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+LEFT, RIGHT = 52, 628  # of the lines of a drawing
 HOSTILE = '"><script>alert(1)</script>'
 
 
@@ -27,6 +28,20 @@ def test_a_line_breaks_where_a_value_is_missing() -> None:
     assert len(root.findall("circle")) == 4
     assert root.findtext("circle/title") == "calls: 1 /h, 2026-03-01 00:00Z"
     assert root.findtext("line[@class='mark']/title") == "deploy, 00:00Z"
+
+
+def test_days_stand_where_they_lie_in_the_range_that_was_asked_for() -> None:
+    """The axis is the whole range in dates; a day alone has a dot even among many, and one day stands in the middle."""
+    first, last = BEGIN.date(), BEGIN.date() + timedelta(days=100)
+    alone = [(BEGIN + timedelta(days=number), 1.0 if number in (50, 98, 99) else None) for number in range(101)]
+    root = ET.fromstring(line_chart([Series("a", alone)], title="t", days=(first, last)))
+    labels = [each.text for each in root.findall("text") if "-" in (each.text or "")]
+    assert (labels[0], labels[-1]) == ("03-01", "06-09")
+    middle, *pair = root.findall("circle")
+    assert float(middle.get("cx", 0)) == pytest.approx((LEFT + RIGHT) / 2, abs=0.1)
+    assert ["many" in each.get("class", "") for each in (middle, *pair)] == [False, True, True]
+    [one] = ET.fromstring(line_chart([Series("a", points(1))], title="t", days=(first, first))).findall("circle")
+    assert float(one.get("cx", 0)) == pytest.approx((LEFT + RIGHT) / 2, abs=0.1)
 
 
 def test_a_histogram_has_a_bar_a_bin_as_high_as_its_count() -> None:

@@ -1,6 +1,6 @@
 """`python -m tests.web.screenshots [FOLDER]`: a picture of every page, from a real demo, into deploy/screenshots.
 
-Each page at laptop and phone width; the overview in dark, too. Needs Chromium. Takes about two minutes.
+Each page at laptop and phone width; some in dark, too. The quality page with a month of drafts behind it. Needs Chromium. Takes about two minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from PIL import Image
 
 from app.cli.demo_messages import SOFTWARE
 from app.web.pages import PAGES
+from db.pool import connect
 from tests.web.browser import LAPTOP, PHONE, Tab, chromium
+from tests.web.month import add_month
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "screenshots"
 DEMO_S_MAX = 150.0
@@ -36,7 +38,9 @@ MADE = {
     "dead-letter": "fetch('/api/dead-letters').then(a => a.json()).then(a => '/dead-letters/' + a.letters[0].place)",
     "dead-letters-retry": "fetch('/api/dead-letters').then(a => a.json()).then(a => '/dead-letters/retry?reason=' + a.by_reason[0].reason)",
 }
-DARK = ("overview", "control", "run")
+DARK = ("overview", "control", "run", "quality")
+# Shown whole, whatever their length, and with a month of drafts behind them.
+LONG, LONG_PX_MAX = "quality", 9000
 COLOURS = 128
 _LINK = re.compile(r"Look around: (http://[^/]+)(/sign-in\?link=\S+)")
 
@@ -91,9 +95,9 @@ async def _submit(tab: Tab, address: str | None, form: str, fields: dict[str, st
     await tab.go(lambda: tab.run(f'document.querySelector("{form}").requestSubmit()'))
 
 
-async def picture(tab: Tab, path: Path) -> None:
+async def picture(tab: Tab, path: Path, height_max: int = 2400) -> None:
     """The page as a small PNG: few colours are used, few are kept."""
-    await tab.picture(path)
+    await tab.picture(path, height_max)
     with Image.open(path) as image:
         small = image.convert("RGB").quantize(COLOURS)
     small.save(path, optimize=True)
@@ -109,14 +113,31 @@ async def take(folder: Path) -> None:
             await act(tab, address, folder)
             paths: dict[str, Any] = {module.PAGE.path.strip("/") or "overview": module.PAGE.path for module in PAGES}
             made = {name: await tab.run(script) for name, script in MADE.items()}
+            long = {LONG: paths.pop(LONG)}
             for name, path in {**paths, **BENEATH, **made}.items():
-                for width, size in (("laptop", LAPTOP), ("phone", PHONE)):
-                    await tab.show(address + path, size)
-                    await picture(tab, folder / f"{name}-{width}.png")
-                if name in DARK:
-                    await tab.show(address + path, LAPTOP, dark=True)
-                    await picture(tab, folder / f"{name}-laptop-dark.png")
-                print(f"screenshots: {name}")
+                await pictures(tab, address + path, name, folder)
+            await with_a_month(Path(scratch) / "demo" / "env")
+            for name, path in long.items():
+                await pictures(tab, address + path, name, folder, LONG_PX_MAX)
+
+
+async def pictures(tab: Tab, address: str, name: str, folder: Path, height_max: int = 2400) -> None:
+    """A page at both widths, and in dark."""
+    for width, size in (("laptop", LAPTOP), ("phone", PHONE)):
+        await tab.show(address, size)
+        await picture(tab, folder / f"{name}-{width}.png", height_max)
+    if name in DARK:
+        await tab.show(address, LAPTOP, dark=True)
+        await picture(tab, folder / f"{name}-laptop-dark.png", height_max)
+    print(f"screenshots: {name}")
+
+
+async def with_a_month(env_file: Path) -> None:
+    """Put a month of drafts into the demo's database."""
+    variables = dict(line.split("=", 1) for line in env_file.read_text().splitlines())
+    connection = await connect(variables["DATABASE_URL"])
+    await add_month(connection, SOFTWARE)
+    await connection.close()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any, Final, Literal
+from operator import itemgetter
+from typing import Annotated, Any, Final, Literal, get_args
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from markupsafe import Markup
@@ -27,29 +28,14 @@ DAYS_MAX: Final = 400
 _BUCKETS: Final = 20
 Day = Annotated[date | None, BeforeValidator(lambda value: value or None)]
 Rows = list[dict[str, Any]]
+Value = Callable[[Mapping[str, Any]], float | None]
 
 # The tables of the page, each also a CSV file, by the query that gives it.
-_TABLES: Final = (
-    "by_day",
-    "by_campaign",
-    "confidences",
-    "reliability",
-    "reviews",
-    "latency",
-    "costs",
-    "revision_outcomes",
-)
-Table = Literal[
-    "by_day",
-    "by_campaign",
-    "confidences",
-    "reliability",
-    "reviews",
-    "latency",
-    "costs",
-    "revision_outcomes",
-    "drift",
+_Filtered = Literal[
+    "by_day", "by_campaign", "confidences", "reliability", "reviews", "latency", "costs", "revision_outcomes"
 ]
+_TABLES: Final = get_args(_Filtered)
+Table = _Filtered | Literal["drift"]
 
 
 @dataclass(frozen=True)
@@ -99,19 +85,18 @@ async def load(request: Request, who: Who, chosen: Chosen) -> dict[str, Any]:
     tables = {name: await _table(pool, name, chosen) for name in _TABLES}
     figures = dict(await sql.quality.figures.one(pool, **chosen.arguments))
     drift = await _drift(pool, chosen)
-    meetings = await sql.quality.meetings.one(
-        pool, workspace_id=chosen.workspace, first_day=chosen.since, last_day=chosen.until
-    )
+    days = {"workspace_id": chosen.workspace, "first_day": chosen.since, "last_day": chosen.until}
     return {
         "chosen": chosen,
         "choices": dict(await sql.quality.choices.one(pool, workspace_id=who.workspace_id)),
         "channels": [channel.value for channel in Channel],
         "figures": figures,
         "answer": _answer(figures, tables["reliability"], drift),
-        "meetings": dict(meetings),
+        "meetings": dict(await sql.quality.meetings.one(pool, **days)),
+        "context": dict(await sql.quality.context.one(pool, **days)),
         "drift": drift,
         **tables,
-        "drawn": _drawings(figures, tables),
+        "drawn": _drawings(figures, tables, (chosen.since, chosen.until)),
     }
 
 
@@ -147,9 +132,8 @@ def _sum(rows: Rows, name: str) -> int:
 # ---- drawings
 
 
-def _drawings(figures: Mapping[str, Any], tables: Mapping[str, Rows]) -> dict[str, Markup]:
+def _drawings(figures: Mapping[str, Any], tables: Mapping[str, Rows], days: tuple[date, date]) -> dict[str, Markup]:
     threshold = figures["threshold"] if figures["thresholds"] == 1 else None
-    days, latency, costs = tables["by_day"], tables["latency"], tables["costs"]
     return {
         "before": _histogram(tables["confidences"], "before", "Confidence of first texts", threshold),
         "after": _histogram(tables["confidences"], "after", "Confidence that drove the decision", threshold),
@@ -159,44 +143,16 @@ def _drawings(figures: Mapping[str, Any], tables: Mapping[str, Rows]) -> dict[st
             x_name="confidence",
             y_name="approved",
         ),
-        "rates": charts.line_chart(
-            [
-                _series("a person was asked", days, lambda row: _percent(row["needs_review"], row["decided"])),
-                _series("revision applied", days, lambda row: _percent(row["applied"], row["attempted"])),
-            ],
-            title="Share of drafts a person was asked about, and of revisions that were applied, by day",
-            unit="%",
-            top=100.0,
-        ),
-        "confidence": charts.line_chart(
-            [
-                _series("before revision", days, lambda row: row["confidence_before"]),
-                _series("after", days, lambda row: row["confidence_after"]),
-            ],
-            title="Mean confidence by day",
-            top=1.0,
-        ),
-        "latency": charts.line_chart(
-            [
-                _series(name, latency, lambda row, column=column: _in_seconds(row[column]))
-                for name, column in (
-                    ("draft p50", "draft_p50_ms"),
-                    ("draft p95", "draft_p95_ms"),
-                    ("revision p50", "revision_p50_ms"),
-                    ("revision p95", "revision_p95_ms"),
-                )
-            ],
-            title="Seconds that drafts and revisions took, by day",
-            unit="s",
-        ),
-        "costs": charts.line_chart(
-            [
-                _series("drafts", costs, lambda row: row["draft_cost_usd"]),
-                _series("revisions", costs, lambda row: row["revision_cost_usd"]),
-            ],
-            title="Cost by day",
-            unit="USD",
-        ),
+        **{
+            drawing.name: charts.line_chart(
+                [_series(name, tables[drawing.table], value, days) for name, value in drawing.lines.items()],
+                title=drawing.title,
+                unit=drawing.unit,
+                top=drawing.top,
+                days=days,
+            )
+            for drawing in _BY_DAY
+        },
     }
 
 
@@ -211,16 +167,76 @@ def _reliable(row: Mapping[str, Any]) -> charts.Point:
     return charts.Point(row["mean_confidence"], row["approved_rate"], said)
 
 
-def _series(name: str, rows: Rows, value: Any) -> charts.Series:
-    return charts.Series(name, [(datetime.combine(row["day"], time(), UTC), value(row)) for row in rows])
+def _series(name: str, rows: Rows, value: Value, days: tuple[date, date]) -> charts.Series:
+    """One point for each day of the range; a day without drafts is a gap."""
+    by_day = {row["day"]: row for row in rows}
+    first, last = days
+    every = (first + timedelta(days=number) for number in range((last - first).days + 1))
+    return charts.Series(
+        name, [(datetime.combine(day, time(), UTC), value(by_day[day]) if day in by_day else None) for day in every]
+    )
 
 
 def _percent(part: int, whole: int) -> float | None:
     return 100 * part / whole if whole else None
 
 
-def _in_seconds(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
+def _seconds(column: str) -> Value:
+    """A column of milliseconds."""
+    return lambda row: None if row[column] is None else row[column] / 1000
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """Lines by day: the table they are drawn from, and what each line takes from a row of it."""
+
+    name: str
+    table: str
+    title: str
+    lines: dict[str, Value]
+    unit: str = ""
+    top: float | None = None
+
+
+_BY_DAY: Final = (
+    _Drawing(
+        "rates",
+        "by_day",
+        "Share of drafts a person was asked about, and of revisions that were applied, by day",
+        {
+            "a person was asked": lambda row: _percent(row["needs_review"], row["decided"]),
+            "revision applied": lambda row: _percent(row["applied"], row["attempted"]),
+        },
+        unit="%",
+        top=100.0,
+    ),
+    _Drawing(
+        "confidence",
+        "by_day",
+        "Mean confidence by day",
+        {"before revision": itemgetter("confidence_before"), "after": itemgetter("confidence_after")},
+        top=1.0,
+    ),
+    _Drawing(
+        "latency",
+        "latency",
+        "Seconds that drafts and revisions took, by day",
+        {
+            "draft p50": _seconds("draft_p50_ms"),
+            "draft p95": _seconds("draft_p95_ms"),
+            "revision p50": _seconds("revision_p50_ms"),
+            "revision p95": _seconds("revision_p95_ms"),
+        },
+        unit="s",
+    ),
+    _Drawing(
+        "costs",
+        "costs",
+        "Cost by day",
+        {"drafts": itemgetter("draft_cost_usd"), "revisions": itemgetter("revision_cost_usd")},
+        unit="USD",
+    ),
+)
 
 
 add_page(router, "/quality", "quality.html", load)
