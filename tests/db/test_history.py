@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections import Counter
@@ -202,6 +203,28 @@ async def test_a_backfill_twice_changes_nothing_the_second_time(pool: Pool, stac
     results, _ = await backfill(pool, stack)
     assert not [code for code in results if code.startswith(("done:", "error:"))]
     assert await tables(pool) == before
+
+
+async def test_a_backfill_that_was_stopped_goes_on(pool: Pool, stack: LocalStack) -> None:
+    """Stopped while the model is asked: the next one finishes what is left, and nothing is done or asked about twice."""
+    stack.model.behave({"default": {"latency_ms": 700}})
+    model = ModelClient(config_of(stack.env))
+    first = Backfill(pool, model, io.StringIO(), "operator:test")
+    running = asyncio.create_task(first.run(None, None))
+    async with asyncio.timeout(10):
+        while not await pool.fetchval("SELECT count(*) FROM model_call"):  # noqa: ASYNC110 - a row is no event
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    stack.model.behave({})
+    await model.close()
+    assert not first.results.keys() & {Result.JUDGED_READY, Result.JUDGED_REVIEW}
+    rest, _ = await backfill(pool, stack)
+    assert {code: first.results[code] + rest[code] for code in APPLIED if code.startswith("done:")} == {
+        code: count for code, count in APPLIED.items() if code.startswith("done:")
+    }
+    answered = await pool.fetch("SELECT count(*) FROM model_call WHERE status = 'answered' GROUP BY draft_id")
+    assert [row["count"] for row in answered] == [1, 1, 1]
 
 
 async def test_a_recorded_decision_is_never_changed(pool: Pool, stack: LocalStack) -> None:
