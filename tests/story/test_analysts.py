@@ -4,68 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pytest
 
 from app.erasure import Request, erase_lead
-from app.exporting.everything import export_everything
 from app.retention import prune
 from app.slack.client import SlackClient
-from app.stack.postgres import _binary
 from app.tailing import Line, read_start, tail
-from db.pool import connect
 from tests.db.meeting_rows import TOMORROW, add_slot
+from tests.story.analysing import (
+    ASK,
+    AUTO,
+    changed,
+    counts,
+    env,
+    files,
+    in_lake,
+    make_old,
+    marks_in_dump,
+    messages,
+    noticed,
+    outside,
+    ran,
+    run_export,
+)
 from tests.story.audit import audit
+from tests.story.drawn import drawn_of, page_against_topics
 from tests.story.evidence import Evidence, gather
 from tests.story.harness import Pipeline, pipeline
 from tests.story.recount import NOT_RECOUNTED, NOT_TOLD, RECOUNTS, recount, view_rows
 from tests.story.reviewers import review
-from tests.story.rows import Row, Workspace, planted, row
-from tests.story.told import Differences, Rows, Told
+from tests.story.told import Told
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
-MARKS = ("!!confident", "!!near", "!!near", "!!never", "!!low", "!!claim", "can we schedule a meeting?", "!!nonsense")
-AUTO = Workspace(
-    "ws-auto",
-    settings={
-        "quiet_window_s": 0.0,
-        "lead_context_bundle_enabled": True,
-        "lead_context_bundle_budgets": {"evaluator": {"tokens": 20}, "draft": {"tokens": 4000}},
-        "auto_replies_per_hour_max": 100,
-    },
-    campaigns={"spring": "AI_AUTO_SEND", "old": "LEGACY_AUTO_REPLY"},
-)
-ASK = Workspace("ws-ask", mode="DRAFT_ONLY", settings={"quiet_window_s": 0.0})
-LEAD = "lead-ws-auto-1"
-
-
-def messages() -> list[Row]:
-    """Every fate in both workspaces and three channels; the texts carry marks that must never leak."""
-    made = []
-    for number in range(48):
-        workspace = AUTO if number % 3 else ASK
-        campaign = {1: "spring", 2: None, 0: None}[number % 3] if number % 11 else "old"
-        made.append(
-            row(
-                workspace.id,
-                f"lead-{workspace.id}-{number}",
-                f"Question {chr(97 + number % 26)} {MARKS[number % len(MARKS)]}",
-                channel=("chat", "email", "sms")[number % 3],
-                campaign_id=campaign if workspace is AUTO else None,
-            )
-        )
-    accepts = f"Let us schedule the meeting at {TOMORROW:%Y-%m-%dT%H:%MZ}. !!confident"
-    made.append(row(AUTO.id, f"lead-{AUTO.id}-meets", accepts, campaign_id="spring"))
-    return planted(made)
 
 
 @pytest.fixture(scope="module")
@@ -115,26 +91,10 @@ async def test_the_recount_notices_a_wrong_value_in_any_column(flow: Pipeline, e
         assert unnoticed == NOT_TOLD.get(view, set()), view
 
 
-def changed(value: Any) -> Any:
-    """Another value of the same kind."""
-    match value:
-        case bool():
-            return not value
-        case int() | float() | Decimal():
-            return value + 1
-        case date():  # a datetime is one
-            return value + timedelta(days=1)
-        case list():
-            return [*value, "x"]
-        case _:
-            return f"{value}x"
-
-
-def noticed(check: Callable[[Told, Rows], Differences], told: Told, rows: Rows) -> bool:
-    try:
-        return check(told, rows) != []
-    except KeyError:  # a draft of another id
-        return True
+async def test_the_quality_page_draws_what_the_topics_say(flow: Pipeline, evidence: Evidence) -> None:
+    """Tiles, histograms, reliability, rates, latency and cost, each mark as counted from the topics."""
+    assert await page_against_topics(flow, evidence) == []
+    assert len(drawn_of(Told(evidence))) > 40
 
 
 async def test_the_flow_that_was_recounted_had_everything_in_it(flow: Pipeline, evidence: Evidence) -> None:
@@ -163,35 +123,6 @@ async def test_no_view_holds_a_text_a_name_or_an_address(flow: Pipeline, evidenc
 
 
 # ---- export
-
-
-async def run_export(flow: Pipeline, root: Path, stop_after: int | None = None, only: list[str] | None = None) -> int:
-    """Export in this process; stopped after so many steps. Returns the steps that were made."""
-    steps = 0
-
-    def step(_: str) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == stop_after:
-            raise KeyboardInterrupt
-
-    connection = await connect(flow.stack.postgres.url)
-    try:
-        await export_everything(flow.config, connection, root, only, None, step)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        await connection.close()
-    return steps
-
-
-def files(root: Path) -> dict[str, bytes]:
-    """Everything that readers see, byte for byte."""
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for pattern in ("*/day=*/*", "*/_schema.json")
-        for path in root.glob(pattern)
-    }
 
 
 async def test_an_export_that_was_interrupted_and_resumed_equals_one_in_a_single_run(
@@ -243,28 +174,7 @@ async def test_an_export_holds_each_event_once_and_every_view(
         assert all(field["meaning"] for field in fields)
 
 
-def in_lake(root: Path, name: str, column: str) -> list[Any]:
-    """A column of everything that was exported under a name."""
-    query = f"SELECT {column} FROM read_parquet('{root}/{name}/*/data.parquet', hive_partitioning = true)"
-    return [row[0] for row in duckdb.connect().execute(query).fetchall()]
-
-
 # ---- topics for people
-
-
-def env(flow: Pipeline) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
-    return {**kept, **flow.stack.env}
-
-
-async def ran(flow: Pipeline, *command: str) -> str:
-    """What a command prints."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, env=env(flow), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, err.decode()
-    return out.decode()
 
 
 async def test_the_examples_read_what_is_there(flow: Pipeline, evidence: Evidence, tmp_path: Path) -> None:
@@ -340,23 +250,6 @@ async def test_a_sample_shows_both_texts_and_can_be_drawn_again(flow: Pipeline, 
 # ---- what is to go; these come last, since they take things away
 
 
-async def marks_in_dump(flow: Pipeline, *marks: str) -> list[bytes]:
-    """Lines of a dump that hold a mark, plain or as digits of a bytea."""
-    process = await asyncio.create_subprocess_exec(
-        *(str(_binary("pg_dump")), "--inserts", flow.stack.postgres.url),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    dumped, _ = await process.communicate()
-    assert process.returncode == 0
-    wanted = [text for mark in marks for text in (mark.encode(), mark.encode().hex().encode())]
-    return [line[:200] for line in dumped.splitlines() if any(text in line for text in wanted)]
-
-
-async def outside(flow: Pipeline) -> tuple[int, int, int]:
-    """What model, webhook receiver and mailbox have seen."""
-    return len(flow.stack.model.ledger()), len(flow.stack.webhook.ledger()), len(flow.stack.mail.ledger())
-
-
 async def test_after_an_erasure_a_dump_holds_nothing_of_the_lead_and_a_replay_brings_nothing_back(
     flow: Pipeline, evidence: Evidence
 ) -> None:
@@ -373,18 +266,16 @@ async def test_after_an_erasure_a_dump_holds_nothing_of_the_lead_and_a_replay_br
     request = Request(ASK.id, lead, "operator:test", "cli", "request 1")
     erased = await erase_lead(flow.db, request, slack, lambda draft: f"https://example.com/drafts/{draft}")
     await slack.close()
-    assert (erased.messages >= 1, erased.runs, erased.slack_left) == (True, 1, 0)
+    assert (erased.messages >= 1, erased.runs, erased.slack_messages, erased.slack_left) == (True, 1, 1, 0)
     assert await marks_in_dump(flow, mark, lead, theirs["message_id"]) == []
     seen = await outside(flow)
     await flow.produce([theirs, theirs])
     await flow.idle()
     assert await outside(flow) == seen
     assert await marks_in_dump(flow, mark, lead, theirs["message_id"]) == []
-    posted = [
-        line["body"] for line in flow.stack.slack.ledger() if line["method"] in ("chat.postMessage", "chat.update")
-    ]
-    shown = {line.get("ts"): line for line in posted}
-    assert mark not in json.dumps([line for ts, line in shown.items() if ts])
+    posted = [line for line in flow.stack.slack.ledger() if line["method"] in ("chat.postMessage", "chat.update")]
+    assert mark in json.dumps(posted)
+    assert mark not in json.dumps({line["ts"]: line["body"] for line in posted})  # what each message shows now
 
 
 async def test_after_a_prune_a_replay_of_every_topic_makes_no_call_and_no_send(
@@ -405,23 +296,3 @@ async def test_after_a_prune_a_replay_of_every_topic_makes_no_call_and_no_send(
     await flow.idle()
     assert await outside(flow) == before
     assert await counts(flow) == rows
-
-
-async def make_old(flow: Pipeline) -> None:
-    """As if all of it had happened sixty days ago. A trigger keeps ends of runs as they are, but for this."""
-    await flow.db.execute("ALTER TABLE draft_pipeline_run DISABLE TRIGGER USER")
-    await flow.db.execute(
-        "UPDATE draft_pipeline_run SET created_at = created_at - interval '60 days',"
-        " finished_at = finished_at - interval '60 days'"
-    )
-    await flow.db.execute("ALTER TABLE draft_pipeline_run ENABLE TRIGGER USER")
-    await flow.db.execute(
-        "UPDATE outbox SET created_at = created_at - interval '60 days', published_at = published_at - interval '60 days'"
-    )
-
-
-async def counts(flow: Pipeline) -> dict[str, Any]:
-    tables = (
-        "lead message ai_draft draft_pipeline_run draft_pipeline_artifact model_call delivery review_request outbox"
-    )
-    return {table: await flow.db.fetchval(f"SELECT count(*) FROM {table}") for table in tables.split()}
