@@ -5,6 +5,7 @@ file hold one statement such as CREATE INDEX CONCURRENTLY. An advisory lock lets
 checksum of what was applied is kept, and a file that changed afterwards is refused.
 """
 
+import asyncio
 import hashlib
 import re
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import asyncpg
 from db.pool import connect
 
 _LOCK = "draft-pipeline:migrate"
+_LOOK_S = 0.2
 _WHEN = re.compile(r"^-- when: (before|after) the new code$", re.MULTILINE)
 
 
@@ -78,7 +80,7 @@ async def apply(url: str, *, when: str | None = None) -> list[Migration]:
     """
     connection = await connect(url, application="draft-pipeline migrate")
     try:
-        await connection.execute("SELECT pg_advisory_lock(hashtext($1))", _LOCK)
+        await _lock(connection)
         done, applied = await _applied(connection), []
         for migration in migrations():
             if migration.number in done:
@@ -93,13 +95,26 @@ async def apply(url: str, *, when: str | None = None) -> list[Migration]:
         await connection.close()
 
 
+async def _lock(connection: asyncpg.Connection) -> None:
+    """Wait for whoever migrates now. A statement that waits holds a snapshot, which an index that is built CONCURRENTLY
+    waits for: the two would wait for one another. So this asks again and again."""
+    while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", _LOCK):  # noqa: ASYNC110 - the lock has no event
+        await asyncio.sleep(_LOOK_S)
+
+
 async def _apply_one(connection: asyncpg.Connection, migration: Migration) -> None:
     if migration.transactional:
         async with connection.transaction():
             await connection.execute(migration.text)
             await _note(connection, migration)
     else:
-        await connection.execute(migration.text, timeout=None)
+        try:
+            await connection.execute(migration.text, timeout=None)
+        except asyncpg.DuplicateTableError:
+            raise MigrationError(
+                f"migration {migration.number}: its index is there, left by a build that broke off or was not noted;"
+                " drop it (RUNBOOK, Migrations and concurrent indexes) and migrate again"
+            ) from None
         await _note(connection, migration)
 
 

@@ -47,6 +47,12 @@ class Worker:
         return self._child is not None and self._child.alive
 
     @property
+    def pid(self) -> int:
+        """The process's own number."""
+        assert self._child is not None
+        return self._child.process.pid
+
+    @property
     def returncode(self) -> int | None:
         """How it ended; a negative signal number when a signal did it."""
         return self._child.process.poll() if self._child else None
