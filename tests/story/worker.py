@@ -57,12 +57,6 @@ class Worker:
         """How it ended; a negative signal number when a signal did it."""
         return self._child.process.poll() if self._child else None
 
-    @property
-    def pid(self) -> int:
-        """Of the process that was started last."""
-        assert self._child is not None
-        return self._child.process.pid
-
     def start(self) -> None:
         """Start it; it is not consuming yet."""
         self._child = Child(self._plan)
