@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
 
 from agents.gates.reply_text import is_html, readable
@@ -47,6 +47,7 @@ class ContextClaims:
     phones: Mapping[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     days: set[tuple[int, int, int]] = field(default_factory=set)
     weekdays: set[int] = field(default_factory=set)
+    relatives: set[int] = field(default_factory=lambda: {0})
     minutes: set[int] = field(default_factory=set)
     utc_minutes: set[int] = field(default_factory=set)
     facts: set[tuple[tuple[int, int] | int | None, int]] = field(default_factory=set)
@@ -85,9 +86,13 @@ class ContextClaims:
         return dates_of(claim._replace(days=dated or claim.days), self.snapshot.now.date())
 
     def _holds_day(self, claim: Claim) -> bool:
-        if not claim.days:
-            return claim.relative is not None or claim.weekday in self.weekdays
         today = self.snapshot.now.date()
+        if claim.relative is not None:
+            meant = today + timedelta(days=claim.relative)
+            known = {(meant.year, meant.month, meant.day), (0, meant.month, meant.day)}
+            return claim.relative in self.relatives or not known.isdisjoint(self.days)
+        if not claim.days:
+            return claim.weekday in self.weekdays
         return any(
             (meant.year, meant.month, meant.day) in self.days
             or ((0, meant.month, meant.day) in self.days and meant == nearest(meant.month, meant.day, today))
@@ -136,6 +141,8 @@ class ContextClaims:
                 self.weekdays.update(meant.weekday() for meant in near if claim.days)
                 if claim.weekday is not None:
                     self.weekdays.add(claim.weekday)
+                if claim.relative is not None:
+                    self.relatives.add(claim.relative)
             elif claim.rule is Rule.TIME:
                 self._add_time(claim)
             elif claim.rule is Rule.PHONE:

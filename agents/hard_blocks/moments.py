@@ -28,6 +28,7 @@ MINUTES_AN_HOUR: Final = 60
 CENTURY: Final = 2_000
 
 _YEAR_FIRST: Final = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?!\d)")
+_EASTERN: Final = re.compile(r"(?:(\d{4})年)?(\d{1,2})月(\d{1,2})日")
 _NUMERIC: Final = re.compile(r"(\d{1,2})([./-])(\d{1,2})(?:\2(\d{4}|\d{2}))?(?![\d%])")
 _DAY_FIRST: Final = re.compile(
     r"(\d{1,2})(?:st|nd|rd|th|er|º|ª|\.)?[\s-](?:of |de |d')?([^\W\d_]{3,12})\b\.?"
@@ -92,6 +93,16 @@ def _valid(candidates: Iterable[tuple[int, int, int]]) -> Days:
     )
 
 
+def _year_first_days(source: Source, start: int) -> tuple[int, int, Days] | None:
+    found = _YEAR_FIRST.match(source.lower, start)
+    if found is not None:
+        return start, found.end(), _valid([(int(found[1]), int(found[3]), int(found[4]))])
+    eastern = _EASTERN.match(source.lower, start)
+    if eastern is None:
+        return None
+    return start, eastern.end(), _valid([(int(eastern[1] or 0), int(eastern[2]), int(eastern[3]))])
+
+
 def _numeric_days(source: Source, start: int) -> tuple[int, int, Days] | None:
     found = _NUMERIC.match(source.lower, start)
     if found is None or source.before(start, 1).isalnum():
@@ -133,12 +144,7 @@ def _weekday_before(source: Source, start: int) -> re.Match[str] | None:
 
 def read_date(source: Source, start: int) -> Claim | None:
     """The date whose first digit is at `start`, with a weekday beside it."""
-    year_first = _YEAR_FIRST.match(source.lower, start)
-    if year_first is not None:
-        days = _valid([(int(year_first[1]), int(year_first[3]), int(year_first[4]))])
-        found: tuple[int, int, Days] | None = (start, year_first.end(), days)
-    else:
-        found = _numeric_days(source, start) or _named_days(source, start)
+    found = _year_first_days(source, start) or _numeric_days(source, start) or _named_days(source, start)
     if found is None or not found[2]:
         return None
     begin, end, days = found

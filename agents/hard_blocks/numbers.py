@@ -43,6 +43,9 @@ _PERCENT: Final = re.compile(
 )
 _IDIOM: Final = re.compile(r"\s(?:sure|certain|right|correct|happy|agree|understand|behind|committed|sicher)\b")
 _IN_WORDS: Final = re.compile(r"(?<![^\W\d_])(?:dollars?|euros?|pounds?|bucks|cents?|percent|per cent)(?![^\W\d_])")
+_HALF_PRICE: Final = re.compile(
+    r"(?<![^\W\d_])half[- ](?:the )?(?:price|off)(?![^\W\d_])|zum halben preis|à moitié prix"
+)
 _WORDS_BEFORE: Final = re.compile(rf"(?:(?<![^\W\d_])(?:{_any(NUMBER_WORDS)}|and|a)[\s-]+)+$")
 WORDS_CHARS: Final = 80
 
@@ -135,7 +138,8 @@ def _currency(dollar: str | None, symbol: str | None, word: str | None) -> str:
 
 def amounts_in_words(source: Source) -> list[Claim]:
     """English amounts and percentages in words: "fifty dollars", "ten percent"."""
-    claims = []
+    halves = _HALF_PRICE.finditer(source.lower)
+    claims = [Claim(Rule.PERCENTAGE, half.start(), half.end(), "50") for half in halves]
     for unit in _IN_WORDS.finditer(source.lower):
         spoken = _WORDS_BEFORE.search(source.before(unit.start(), WORDS_CHARS))
         if spoken is None or not (value := _spoken_value(spoken.group())):

@@ -37,7 +37,8 @@ _WORD_REST: Final = r"[^\W_]*"
 _MAYBE_OPT_OUT: Final = re.compile(
     r"\b(?:unsubscrib|opt(?:ing|ed)?[ -]out\b|mailing list|spam|stop (?:contact|e-?mail|messag|text|writ|send)"
     r"|abmelden|abbestell"
-    r"|newsletter|désabonn|désinscri|dar(?:me|se)? de baja|disiscri|descadastr|uitschrijven|afmelden|wypisa)",
+    r"|newsletter|désabonn|désinscri|dar(?:me|se)? de baja|disiscri|descadastr|uitschrijven|afmelden|wypisa|avregistrer"
+    r"|avprenumer|afmeld|abonelik)|配信停止|退订|取消订阅|수신 ?거부",
 )
 
 # What no reply may ask a stranger for by itself.

@@ -1,4 +1,4 @@
-"""Words that mark amounts, dates and times in the languages we meet (en, de, fr, es, it, pt, nl, pl). Data."""
+"""Words that mark amounts, dates and times in the languages we meet (en, de, fr, es, it, pt, nl, pl, sv, tr). Data."""
 
 from typing import Final
 
@@ -10,18 +10,18 @@ def _numbered(rows: str, first: int) -> dict[str, int]:
 
 MONTHS: Final = _numbered(
     """
-january jan januar janvier janv enero ene gennaio janeiro januari stycznia styczeń jänner
-february feb februar février fevrier févr febrero febbraio febr fevereiro fev februari lutego luty
-march mar märz maerz mrz mars marzo março marco maart mrt marca marzec
-april apr avril avr abril abr aprile kwietnia kwiecień
-may mai mayo maggio maio mei maja maj
-june jun juni juin junio giugno giu junho czerwca czerwiec
-july jul juli juillet juil julio luglio lug julho lipca lipiec
-august aug août aout agosto augustus sierpnia sierpień
-september sep sept septembre septiembre settembre setembro września wrzesień
-october oct oktober okt octobre octubre ottobre ott outubro października październik
-november nov novembre noviembre novembro listopada listopad
-december dec dezember dez décembre decembre déc diciembre dic dicembre dezembro grudnia grudzień
+january jan januar janvier janv enero ene gennaio janeiro januari stycznia styczeń jänner ocak
+february feb februar février fevrier févr febrero febbraio febr fevereiro fev februari lutego luty şubat
+march mar märz maerz mrz mars marzo março marco maart mrt marca marzec mart
+april apr avril avr abril abr aprile kwietnia kwiecień nisan
+may mai mayo maggio maio mei maja maj mayıs
+june jun juni juin junio giugno giu junho czerwca czerwiec haziran
+july jul juli juillet juil julio luglio lug julho lipca lipiec temmuz
+august aug août aout agosto augustus sierpnia sierpień augusti ağustos
+september sep sept septembre septiembre settembre setembro września wrzesień eylül
+october oct oktober okt octobre octubre ottobre ott outubro października październik ekim
+november nov novembre noviembre novembro listopada listopad kasım
+december dec dezember dez décembre decembre déc diciembre dic dicembre dezembro grudnia grudzień aralık
 """,
     1,
 )
@@ -34,6 +34,17 @@ thursday thursdays donnerstag donnerstags jeudi jueves giovedì quinta-feira don
 friday fridays freitag freitags vendredi viernes venerdì sexta-feira vrijdag piątek piątku piątki
 saturday saturdays samstag samstags sonnabend samedi sábado sabado sabato zaterdag sobota sobotę soboty
 sunday sundays sonntag sonntags dimanche domingo domenica zondag niedziela niedzielę niedziele
+""",
+    0,
+) | _numbered(
+    """
+måndag pazartesi
+tisdag salı
+onsdag çarşamba
+torsdag perşembe
+fredag cuma
+lördag cumartesi
+söndag
 """,
     0,
 )
@@ -52,8 +63,8 @@ sun so dim dom zo nd
 )
 # Days from today.
 RELATIVE_DAYS: Final = {
-    **dict.fromkeys("today heute hoy oggi hoje vandaag dzisiaj dziś aujourd'hui".split(), 0),
-    **dict.fromkeys("tomorrow morgen demain mañana domani amanhã jutro".split(), 1),
+    **dict.fromkeys("today heute hoy oggi hoje vandaag dzisiaj dziś aujourd'hui idag bugün".split(), 0),
+    **dict.fromkeys("tomorrow morgen demain mañana domani amanhã jutro imorgon yarın".split(), 1),
     **dict.fromkeys("übermorgen après-demain overmorgen pojutrze".split(), 2),
 }
 CLOCK_WORDS: Final = {
@@ -69,6 +80,7 @@ CLOCK_WORDS: Final = {
 SYMBOLS: Final = {
     "$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB", "₺": "TRY", "₩": "KRW", "₴": "UAH",
     "₪": "ILS", "฿": "THB", "₫": "VND", "₦": "NGN", "₱": "PHP", "₿": "BTC",
+    "円": "JPY", "元": "CNY", "원": "KRW",
 }  # fmt: skip
 DOLLARS: Final = {
     "us": "USD",
@@ -92,6 +104,8 @@ CURRENCIES: Final = {
     "reais": "BRL",
     **dict.fromkeys("rupee rupees rs".split(), "INR"),
     **dict.fromkeys("kronor kroner kr".split(), "SEK"),
+    **dict.fromkeys("tl lira liras".split(), "TRY"),
+    "kč": "CZK", "lei": "RON", "руб": "RUB",
     "yen": "JPY", "pesos": "MXN", "yuan": "CNY", "cent": "cent", "cents": "cent", "pence": "penny",
 }  # fmt: skip
 # Powers of ten that follow a number.
