@@ -152,7 +152,7 @@ async def test_every_case_ends_as_it_is_labelled(tmp_path: Path) -> None:
         groups = {name: each["sent"] for name, each in found["groups"].items() if name.startswith(BREACH)}
         assert len(groups) > 8
         assert set(groups.values()) == {0}
-        assert found["confusion"]["send"] == {"sent": 47, "review": 0, "nothing": 0, "undecided": 0}
+        assert found["confusion"]["send"] == {"sent": 48, "review": 0, "nothing": 0, "undecided": 0}
         assert found["cost_usd"] > 0
         sources = await flow.db.fetch("SELECT DISTINCT source FROM ai_interaction")
         assert [row["source"] for row in sources] == ["evaluate"]
