@@ -37,7 +37,8 @@ OUT_OF_OFFICE: Final = re.compile(
     r"|holiday) until|niet (?:op|aanwezig op) kantoor)"
 )
 BOUNCE_SUBJECT: Final = re.compile(
-    r"(?:\*\*|\[postmaster\] )?(?:undeliver(?:able|ed)\b|mail delivery (?:failed|failure|system error)|returned mail\b"
+    r"(?:\*\*|\[postmaster\] )?(?:undeliver(?:able|ed)\b|postmaster notify\b|(?:e-?)?mail delivery (?:failed"
+    r"|failure|system error)|returned mail\b"
     r"|delivery (?:status )?(?:notification|failure|report|has failed)|failure (?:notice|delivery)|(?:mail"
     r"|message) (?:delivery )?(?:could not be delivered|has failed)|mail system error|non remis|nicht zugestellt"
     r"|unzustellbar|no se puede entregar|mensaje no entregado|impossibile recapitare|mancato recapito"
@@ -51,7 +52,9 @@ REPORT_SUBJECT: Final = re.compile(
 )
 REPORT_START: Final = re.compile(
     r"this is an? (?:\w+ )?(?:e-?mail )?(?:abuse|spam) report|feedback-type:|this is the mail system at host"
-    r"|hi\. this is the qmail|this message was created automatically by (?:the )?mail delivery"
+    r"|hi\. this is the qmail|the original message was received at \w{3},|this is an authentication failure report"
+    r"|--- the following addresses had delivery problems|delivery has failed to these recipients"
+    r"|this is a delivery failure notification|this message was created automatically by (?:the )?mail delivery"
 )
 
 # A sentence that only a machine says of itself; at the start of a sentence, and complete.
