@@ -199,8 +199,8 @@ async def check_start(config: Config, pool: Pool) -> None:
         raise StartError(str(error)) from None
     async with pool.acquire() as connection:
         number = await migrate.schema_number(connection)
-    if number < migrate.latest():
-        raise StartError(f"the database has schema {number}, this version needs {migrate.latest()}: run migrate")
+    if number < migrate.needed():
+        raise StartError(f"the database has schema {number}, this version needs {migrate.needed()}: run migrate")
     missing = await missing_topics(config, list(TOPICS))
     if missing:
         raise StartError(f"topics are missing: {', '.join(missing)}; run topics create")

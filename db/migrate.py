@@ -56,6 +56,11 @@ def latest() -> int:
     return max(migration.number for migration in migrations())
 
 
+def needed() -> int:
+    """The schema that this code works with: what is meant for after the new code may still be missing."""
+    return max(migration.number for migration in migrations() if migration.when == "before")
+
+
 async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS schema_migration (number integer PRIMARY KEY, name text NOT NULL,"
@@ -76,7 +81,7 @@ async def apply(url: str, *, when: str | None = None) -> list[Migration]:
     """Apply what is missing over a direct connection; returns what was applied.
 
     `when` restricts to migrations meant for `before` or `after` the new code. Raises MigrationError when an applied
-    file has changed since.
+    file has changed since, and when one of `after` comes before what it builds on.
     """
     connection = await connect(url, application="draft-pipeline migrate")
     try:
@@ -87,6 +92,10 @@ async def apply(url: str, *, when: str | None = None) -> list[Migration]:
                 if done[migration.number] != migration.sha256:
                     raise MigrationError(f"migration {migration.number} changed after it was applied: add a new one")
                 continue
+            if when == "after" and migration.when == "before":
+                raise MigrationError(
+                    f"migration {migration.number} is missing: migrate --when before, then the new code"
+                )
             if when is None or migration.when == when:
                 await _apply_one(connection, migration)
                 applied.append(migration)

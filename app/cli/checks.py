@@ -123,9 +123,14 @@ async def _server(connection: asyncpg.Connection, config: Config) -> AsyncIterat
         found = f"the role {await connection.fetchval('SELECT current_user')} may not work here"
         yield problem("rights", found, "apply deploy/postgres/grants.sql as the owner, after each migration")
         return
-    applied, latest = await migrate.schema_number(connection), migrate.latest()
-    if applied < latest:
-        yield problem("schema number", f"{applied}, this version needs {latest}", "run `draft-pipeline migrate`")
+    applied = await migrate.schema_number(connection)
+    if applied < migrate.needed():
+        found = f"{applied}, this version needs {migrate.needed()}"
+        yield problem("schema number", found, "run `draft-pipeline migrate`")
+        return
+    if applied < migrate.latest():
+        remedy = "when every process has this version, run `draft-pipeline migrate --when after`"
+        yield problem("schema number", f"{applied}, and {migrate.latest()} is meant for after the new code", remedy)
         return
     yield ok("schema number", str(applied))
     yield await _processes(connection)

@@ -55,13 +55,13 @@ WHERE m.workspace_id = g.workspace_id AND m.lead_id = g.lead_id AND m.channel = 
 UPDATE draft_pipeline_run r SET superseded_at = now()
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS g (workspace_id, lead_id, channel, thread_id)
 WHERE r.workspace_id = g.workspace_id AND r.lead_id = g.lead_id AND r.channel = g.channel
-  AND r.thread_id = g.thread_id AND r.status = 'RUNNING' AND r.superseded_at IS NULL;
+  AND r.thread_id = g.thread_id AND r.finished_at IS NULL AND r.superseded_at IS NULL;
 
 -- name: supersede_running_runs_of_leads(workspace_ids, lead_ids)
 -- Somebody else answered, or the lead opted out: every RUNNING run of the lead is superseded.
 UPDATE draft_pipeline_run r SET superseded_at = now()
 FROM unnest($1::text[], $2::text[]) AS g (workspace_id, lead_id)
-WHERE r.workspace_id = g.workspace_id AND r.lead_id = g.lead_id AND r.status = 'RUNNING' AND r.superseded_at IS NULL;
+WHERE r.workspace_id = g.workspace_id AND r.lead_id = g.lead_id AND r.finished_at IS NULL AND r.superseded_at IS NULL;
 
 -- name: open_drafts_of_conversations(workspace_ids, lead_ids, channels, thread_ids)
 -- Decided drafts of these conversations that nobody has sent yet.

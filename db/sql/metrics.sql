@@ -7,10 +7,10 @@ WITH unpublished AS (
 ), waiting AS (
     SELECT not_before FROM outbox WHERE published_at IS NULL AND conversation IS NOT NULL LIMIT $1
 ), running AS (
-    SELECT phase, lease_until FROM draft_pipeline_run WHERE status = 'RUNNING' LIMIT $1
+    SELECT phase, lease_until FROM draft_pipeline_run WHERE finished_at IS NULL LIMIT $1
 ), claim AS (
     SELECT purpose FROM draft_claim
-    WHERE settled_at IS NULL AND lease_until < now() - make_interval(secs => $2) LIMIT $1
+    WHERE outcome IS NULL AND lease_until < now() - make_interval(secs => $2) LIMIT $1
 ), send AS (
     SELECT CASE WHEN status = 'claimed' AND lease_until < now() - make_interval(secs => $2) THEN 'past_lease'
                 WHEN status = 'claimed' THEN 'claimed'

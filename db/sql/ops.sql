@@ -3,8 +3,8 @@
 -- tried again is.
 SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL AND conversation IS NOT NULL) AS waiting_requests,
        (SELECT count(*) FROM outbox WHERE published_at IS NULL AND conversation IS NULL) AS unpublished_events,
-       (SELECT count(*) FROM message WHERE disposition = 'waiting') AS waiting_messages,
-       (SELECT count(*) FROM draft_pipeline_run WHERE status = 'RUNNING') AS running_runs,
+       (SELECT count(*) FROM message WHERE direction = 'inbound' AND disposition = 'waiting') AS waiting_messages,
+       (SELECT count(*) FROM draft_pipeline_run WHERE finished_at IS NULL) AS running_runs,
        (SELECT count(*) FROM delivery WHERE status = 'claimed' OR (status = 'scheduled' AND scheduled_for <= now()))
            AS due_sends;
 

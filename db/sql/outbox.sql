@@ -39,7 +39,7 @@ WITH gate AS (
       AND (o.taken_until IS NULL OR o.taken_until < now())
 ), room AS (
     SELECT due.workspace_id, s.running_runs_max
-           - (SELECT count(*) FROM draft_pipeline_run r WHERE r.workspace_id = due.workspace_id AND r.status = 'RUNNING')
+           - (SELECT count(*) FROM draft_pipeline_run r WHERE r.workspace_id = due.workspace_id AND r.finished_at IS NULL)
            - (SELECT count(*) FROM outbox a WHERE a.workspace_id = due.workspace_id AND a.conversation IS NOT NULL
               AND a.taken_until IS NOT NULL AND a.consumed_at IS NULL
               AND NOT (a.published_at IS NULL AND a.taken_until < now())) AS free
@@ -69,7 +69,7 @@ FROM outbox WHERE published_at IS NULL;
 -- name: requests_lost(age_s, limit)
 -- Messages that wait although no request was ever written for them: what a bug or a hand in the tables would leave.
 SELECT m.workspace_id, m.lead_id, m.channel, m.thread_id, m.message_id, m.traceparent FROM message m
-WHERE m.disposition = 'waiting' AND m.ingested_at < now() - make_interval(secs => $1)
+WHERE m.direction = 'inbound' AND m.disposition = 'waiting' AND m.ingested_at < now() - make_interval(secs => $1)
   AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.workspace_id = m.workspace_id AND o.message_id = m.message_id
                   AND o.topic = 'draft-requested')
 ORDER BY m.ingested_at LIMIT $2;

@@ -82,11 +82,11 @@ WHERE topic = 'dead-letter' AND created_at > now() - make_interval(hours => $1) 
 
 -- name: left_behind(past_lease_s)
 -- What nobody owns although somebody should: claims, sends and runs past their lease.
-SELECT (SELECT count(*) FROM draft_claim WHERE settled_at IS NULL AND lease_until < now() - make_interval(secs => $1))
+SELECT (SELECT count(*) FROM draft_claim WHERE outcome IS NULL AND lease_until < now() - make_interval(secs => $1))
            AS claims,
        (SELECT count(*) FROM delivery WHERE status = 'claimed' AND lease_until < now() - make_interval(secs => $1))
            AS sends,
-       (SELECT count(*) FROM draft_pipeline_run WHERE status = 'RUNNING'
+       (SELECT count(*) FROM draft_pipeline_run WHERE finished_at IS NULL
         AND lease_until < now() - make_interval(secs => $1)) AS runs;
 
 -- name: processes()

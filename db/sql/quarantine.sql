@@ -6,7 +6,7 @@ INSERT INTO restore_quarantine (until, actor, reason) VALUES (now(), $1, $2) RET
 -- What a restored database believes to be unfinished.
 SELECT (SELECT count(*) FROM delivery WHERE status = 'scheduled') AS scheduled_sends,
        (SELECT count(*) FROM delivery WHERE status = 'claimed') AS claimed_sends,
-       (SELECT count(*) FROM draft_pipeline_run WHERE status = 'RUNNING') AS running_runs;
+       (SELECT count(*) FROM draft_pipeline_run WHERE finished_at IS NULL) AS running_runs;
 
 -- name: scheduled_drafts(after, limit)
 -- Drafts with a scheduled send, in the order of their ids.
@@ -20,7 +20,7 @@ UPDATE outbox o SET published_at = NULL, taken_until = now() - interval '1 secon
 WHERE o.published_at IS NOT NULL
   AND ((o.topic = 'draft-requested' AND o.consumed_at IS NULL)
     OR (o.topic IN ('draft-requested', 'draft-evaluated', 'revision-result') AND EXISTS (
-        SELECT 1 FROM draft_pipeline_run r WHERE r.status = 'RUNNING' AND r.workspace_id = o.workspace_id
+        SELECT 1 FROM draft_pipeline_run r WHERE r.finished_at IS NULL AND r.workspace_id = o.workspace_id
         AND o.topic = CASE r.phase WHEN 'draft' THEN 'draft-requested' WHEN 'revise' THEN 'draft-evaluated'
                       ELSE 'revision-result' END
         AND r.draft_id = (convert_from(o.value, 'UTF8')::jsonb ->> 'draft_id')::uuid))

@@ -89,7 +89,7 @@ WITH run AS (
     WHERE topic = 'draft-requested' AND event_id = $21 AND consumed_at IS NULL
 ), older AS (
     UPDATE draft_pipeline_run SET superseded_at = now()
-    WHERE workspace_id = $2 AND lead_id = $3 AND channel = $6 AND thread_id = $7 AND status = 'RUNNING'
+    WHERE workspace_id = $2 AND lead_id = $3 AND channel = $6 AND thread_id = $7 AND finished_at IS NULL
       AND superseded_at IS NULL AND id <> $1
 )
 SELECT lease_epoch FROM run;

@@ -16,7 +16,7 @@ ORDER BY created_at DESC, id DESC LIMIT $5;
 -- name: newest_unsettled(workspace_id, before_at, before_id, since, status, limit)
 -- Runs that are RUNNING or FAILED: few among many, so they have an index of their own.
 SELECT id, created_at FROM draft_pipeline_run
-WHERE status IN ('RUNNING', 'FAILED') AND status = $5 AND ($1::text IS NULL OR workspace_id = $1)
+WHERE attempt >= 1 AND status IN ('RUNNING', 'FAILED') AND status = $5 AND ($1::text IS NULL OR workspace_id = $1)
       AND (created_at, id) < (coalesce($2, 'infinity'::timestamptz), $3::uuid)
       AND created_at >= coalesce($4, '-infinity'::timestamptz)
 ORDER BY created_at DESC, id DESC LIMIT $6;
@@ -92,7 +92,7 @@ SELECT subject, body FROM message WHERE workspace_id = $1 AND message_id = $2;
 SELECT o.workspace_id, count(*) AS waiting, count(*) FILTER (WHERE o.not_before <= now()) AS due,
        extract(epoch FROM now() - min(o.not_before) FILTER (WHERE o.not_before <= now()))::float8 AS oldest_due_s,
        s.running_runs_max, (SELECT count(*) FROM draft_pipeline_run r
-                            WHERE r.workspace_id = o.workspace_id AND r.status = 'RUNNING') AS running
+                            WHERE r.workspace_id = o.workspace_id AND r.finished_at IS NULL) AS running
 FROM outbox o JOIN workspace_settings s USING (workspace_id)
 WHERE o.conversation IS NOT NULL AND o.published_at IS NULL AND ($1::text IS NULL OR o.workspace_id = $1)
 GROUP BY o.workspace_id, s.running_runs_max ORDER BY count(*) FILTER (WHERE o.not_before <= now()) DESC, count(*) DESC

@@ -24,7 +24,7 @@ LOOKS: dict[str, tuple[dict[str, Any], str]] = {
     "newest_of_workspace": ({"workspace_id": "ws-1", **BEFORE, "limit": 51}, "draft_pipeline_run_recent"),
     "newest_unsettled": (
         {"workspace_id": None, **BEFORE, "status": "FAILED", "limit": 51},
-        "draft_pipeline_run_unsettled",
+        "draft_pipeline_run_not_well",
     ),
     "with_id": (
         {"workspace_id": None, "text": "lead-7", "uuid": uuid.UUID(int=7), **BEFORE, "limit": 51},
