@@ -10,14 +10,7 @@ from typing import Final
 
 from app.groups import CONSUMED
 from app.metrics.kinds import Book, Counter, Declared, Gauge, Histogram, Total
-from schemas.codes import (
-    Action,
-    DeadLetterReason,
-    DecidedBy,
-    OutcomeStatus,
-    RevisionOutcome,
-    Stage,
-)
+from schemas.codes import Action, DeadLetterReason, DecidedBy, OutcomeStatus, RevisionOutcome, Stage
 
 # Upper bounds of buckets. The first two are those of OpenTelemetry's conventions for generative AI.
 _MODEL_CALL_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -64,7 +57,8 @@ class WorkerMetrics(ProcessMetrics):
         self._declare_model_calls(self.book)
         self._declare_agents(self.book)
         self._declare_consumers(self.book)
-        self._declare_decisions(self.book)
+        self._declare_drafts(self.book)
+        self._declare_ends(self.book)
         self._declare_revisions(self.book)
 
     def _declare_model_calls(self, book: Book) -> None:
@@ -167,7 +161,7 @@ class WorkerMetrics(ProcessMetrics):
             book, "draft_pipeline_broker_silent_seconds", "Age of a consumer's oldest unanswered request", "topic"
         )
 
-    def _declare_decisions(self, book: Book) -> None:
+    def _declare_drafts(self, book: Book) -> None:
         self.draft_s = Histogram(
             book,
             "draft_pipeline_draft_duration_seconds",
@@ -197,6 +191,8 @@ class WorkerMetrics(ProcessMetrics):
         self.context_cut = Counter(
             book, "draft_pipeline_context_sections_cut_total", "Bundle sections that did not fit", "profile"
         )
+
+    def _declare_ends(self, book: Book) -> None:
         self.outcomes = Counter(
             book,
             "draft_pipeline_outcomes_total",
