@@ -8,8 +8,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from app.config import Config
-from app.kafka.producer import new_producer
+from app.kafka.producer import KeptProducer
 from schemas.events import InboundMessage
 from schemas.topics import INBOUND_MESSAGE
 
@@ -37,19 +36,14 @@ class Landed:
     offset: int
 
 
-class InboundProducer:
-    """One idempotent producer, started when it is needed first, replaced when the broker fenced or lost it."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._producer: AIOKafkaProducer | None = None
-        self._starting = asyncio.Lock()
+class InboundProducer(KeptProducer):
+    """Sends messages, in order."""
 
     async def send(self, postings: Sequence[Posting]) -> list[Landed]:
         """Send all, in order; returns where each one landed. Raises BrokerAway."""
         try:
             async with asyncio.timeout(SEND_S_MAX):
-                producer = await self._started()
+                producer = await self.started()
                 futures = [await self._send_one(producer, posting) for posting in postings]
                 found = await asyncio.gather(*futures)
         except (KafkaError, OSError, TimeoutError) as error:
@@ -62,25 +56,3 @@ class InboundProducer:
         value = message.model_dump_json(exclude_none=True).encode()
         future: asyncio.Future[Any] = await producer.send(INBOUND_MESSAGE.name, value, key=message.key, headers=headers)
         return future
-
-    async def _started(self) -> AIOKafkaProducer:
-        async with self._starting:
-            if self._producer is None:
-                producer = new_producer(self._config)
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer = producer
-            return self._producer
-
-    async def stop(self) -> None:
-        """Let the producer go; the next message starts another."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                async with asyncio.timeout(SEND_S_MAX):
-                    await producer.stop()
-            except (KafkaError, OSError, TimeoutError):
-                return

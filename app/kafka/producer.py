@@ -29,22 +29,50 @@ def new_producer(config: Config) -> AIOKafkaProducer:
     )
 
 
-def _its_own_fault(result: object) -> bool:
-    return isinstance(result, MessageSizeTooLargeError | ValueError | TypeError | AssertionError)
-
-
-class RowProducer:
-    """Sends outbox rows. A producer that the broker fenced or lost is replaced."""
+class KeptProducer:
+    """One producer, started when it is needed first. Stopped, because the broker fenced or lost it, the next use starts
+    another."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
 
+    async def started(self) -> AIOKafkaProducer:
+        """Raises what the broker does; nothing is kept then."""
+        async with self._starting:
+            if self._producer is None:
+                producer = new_producer(self._config)
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def stop(self) -> None:
+        """Let the producer go, whatever the broker says to that."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                async with asyncio.timeout(_REQUEST_MS / 1000):
+                    await producer.stop()
+            except (KafkaError, OSError, TimeoutError):
+                return
+
+
+def _its_own_fault(result: object) -> bool:
+    return isinstance(result, MessageSizeTooLargeError | ValueError | TypeError | AssertionError)
+
+
+class RowProducer(KeptProducer):
+    """Sends outbox rows."""
+
     async def send(self, rows: list[OutboxRow]) -> list[int]:
         """Send rows; returns the ids that the broker acknowledged. Raises nothing that a broker does."""
         try:
-            producer = await self._started()
+            producer = await self.started()
             futures = [await self._send_one(producer, row) for row in rows]
         except (KafkaError, OSError, TimeoutError):
             await self.stop()
@@ -70,24 +98,3 @@ class RowProducer:
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
         return future
-
-    async def _started(self) -> AIOKafkaProducer:
-        async with self._starting:
-            if self._producer is None:
-                producer = new_producer(self._config)
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer = producer
-            return self._producer
-
-    async def stop(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                async with asyncio.timeout(_REQUEST_MS / 1000):
-                    await producer.stop()
-            except (KafkaError, OSError, TimeoutError):
-                return
