@@ -247,15 +247,6 @@ def fallback_pack(reason_code: str) -> DraftRunContextPack:
     return DraftRunContextPack(fallback=reason_code)
 
 
-def bundle_summary(pack: DraftRunContextPack) -> dict[str, int | bool]:
-    """What telemetry may hold of a bundle: counts and estimates, never text and never a string."""
-    summary: dict[str, int | bool] = {"lead_context_bundle.fallback": pack.fallback is not None}
-    for statistics in pack.statistics:
-        for name, value in statistics.model_dump(exclude={"profile"}).items():
-            summary[f"lead_context_bundle.{statistics.profile}.{name}"] = value
-    return summary
-
-
 # ---- budgets of a workspace
 
 

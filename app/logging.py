@@ -51,7 +51,6 @@ _PLAIN_WORDS: Final = re.compile(r"[A-Za-z ,.-]*")
 _ROOT: Final = Path(__file__).resolve().parent.parent
 
 Line = MutableMapping[str, Any]
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 class AllowList:

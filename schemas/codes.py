@@ -55,18 +55,12 @@ class Phase(StrEnum):
 
 
 class RunStatus(StrEnum):
+    """From RUNNING to one of the others, once: the trigger `draft_pipeline_run_moves_forward` allows nothing else."""
+
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     ABORTED = "ABORTED"
-
-
-RUN_MOVES: Final[dict[RunStatus, frozenset[RunStatus]]] = {
-    RunStatus.RUNNING: frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.ABORTED}),
-    RunStatus.COMPLETED: frozenset(),
-    RunStatus.FAILED: frozenset(),
-    RunStatus.ABORTED: frozenset(),
-}
 
 
 class DraftStatus(StrEnum):

@@ -6,7 +6,6 @@ DIR/NAME/_schema.json: what the fields mean; readers of a folder pass by names t
 
 import json
 import os
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -24,13 +23,6 @@ WORK: Final = ".work"
 def day_file(root: Path, name: str, day: date) -> Path:
     """Where the rows of a day are; the folder's name is what readers take for the column `day`."""
     return root / name / f"day={day.isoformat()}" / DATA
-
-
-def days_of(root: Path, name: str) -> Iterator[date]:
-    """The days that were written, in order."""
-    for folder in sorted((root / name).glob("day=*")):
-        if (folder / DATA).exists():
-            yield date.fromisoformat(folder.name.removeprefix("day="))
 
 
 def write_table(path: Path, table: pa.Table) -> None:

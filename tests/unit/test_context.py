@@ -1,6 +1,5 @@
 """The lead context bundle: within its budget, accounted for to the character, the same every time."""
 
-import json
 import math
 from typing import Any
 
@@ -15,7 +14,6 @@ from agents.context import (
     Budget,
     base_section,
     build_pack,
-    bundle_summary,
     cut,
     fallback_pack,
     pack_sections,
@@ -145,20 +143,9 @@ def test_history_holds_what_the_conversation_does_not_newest_first() -> None:
     assert "Hello" not in text
 
 
-def test_the_summary_holds_no_text() -> None:
-    """Telemetry gets counts and estimates: numbers and booleans, nothing that was written."""
-    summary = bundle_summary(build_pack(snapshot(), ["likes tea"], [turn(-1, "old")]))
-    assert all(isinstance(value, int) for value in summary.values())
-    assert summary["lead_context_bundle.fallback"] is False
-    assert summary["lead_context_bundle.draft.budget_tokens"] == BUDGETS["draft"].tokens
-    assert 0 < summary["lead_context_bundle.draft.tokens"] <= BUDGETS["draft"].tokens
-    assert not any(word in json.dumps(summary) for word in ("tea", "Ann", "old"))
-
-
 def test_a_failed_bundle_is_empty_and_says_why() -> None:
     """The reason is a code; no stage sees anything of it."""
     assert fallback_pack("query_failed") == DraftRunContextPack(fallback="query_failed")
-    assert bundle_summary(fallback_pack("query_failed")) == {"lead_context_bundle.fallback": True}
 
 
 # ---- the base context
