@@ -64,7 +64,8 @@ FROM ai_draft d, message m WHERE d.id = $1
 ON CONFLICT DO NOTHING RETURNING id;
 
 -- name: backfill_page(workspace_id, after_id, limit)
--- Drafts without a decision, or sent ones without a time of judgement, with everything that stands for or against each.
+-- Drafts that were neither decided nor judged, and sent ones that lack either, with everything that stands for or against
+-- each. One that was judged and left to the normal path is not looked at again.
 SELECT d.id, d.workspace_id, d.lead_id, d.channel, d.trigger_message_id, d.mode, d.status, d.content, d.language,
        d.auto_send_action AS action, d.auto_send_evaluated_at AS evaluated_at, d.auto_send_confidence AS confidence,
        sent.received_at AS sent_at, sent.id IS NOT NULL AS ai_sent,
@@ -96,7 +97,8 @@ LEFT JOIN LATERAL (
     WHERE m.draft_id = d.id AND m.direction = 'outbound' AND m.sent_by = 'ai' AND m.source = 'draft-pipeline'
       AND m.mode = 'AI_AUTO_SEND' ORDER BY m.received_at LIMIT 1) sent ON true
 WHERE d.id > $2 AND ($1::text IS NULL OR d.workspace_id = $1)
-  AND (d.auto_send_action IS NULL OR (d.auto_send_evaluated_at IS NULL AND sent.id IS NOT NULL))
+  AND ((d.auto_send_action IS NULL AND d.auto_send_evaluated_at IS NULL)
+       OR ((d.auto_send_action IS NULL OR d.auto_send_evaluated_at IS NULL) AND sent.id IS NOT NULL))
   AND NOT EXISTS (SELECT 1 FROM draft_pipeline_run r WHERE r.id = d.run_id AND r.status = 'RUNNING')
 ORDER BY d.id LIMIT $3;
 
