@@ -18,6 +18,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 22
 _TICKS: Final = 4
 _STYLES: Final = 5
 _STEPS: Final = (1, 2, 2.5, 5, 10)
+_WHOLE_STEPS: Final = (1, 2, 3, 4, 5, 6, 8, 10)
 _DAY: Final = timedelta(days=1)
 _LABELS: Final = 5
 _CHAR: Final = 9.5  # of a legend, wide enough for the larger letters of a phone
@@ -53,12 +54,12 @@ def _number(value: float) -> str:
     return f"{value:,.6g}"
 
 
-def nice_ceiling(value: float) -> float:
-    """The least of 1, 2, 2.5, 5 times a power of ten that is not below `value`."""
+def nice_ceiling(value: float, steps: Sequence[float] = _STEPS) -> float:
+    """The least of `steps` times a power of ten that is not below `value`."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in _STEPS if step * power >= value * (1 - 1e-9))
+    return next(step * power for step in steps if step * power >= value * (1 - 1e-9))
 
 
 def line_chart(
@@ -180,7 +181,8 @@ def histogram(bins: Sequence[Bin], *, title: str, unit: str = "", mark: float | 
     if not total:
         return Markup("")
     low, high = bins[0].low, bins[-1].high
-    ceiling = nice_ceiling(max(each.count for each in bins))
+    highest = max(each.count for each in bins)
+    ceiling = _TICKS * nice_ceiling(max(highest / _TICKS, 1), _WHOLE_STEPS)  # each tick is a whole count
 
     def x(value: float) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * (value - low) / ((high - low) or 1.0)

@@ -53,6 +53,15 @@ def test_a_histogram_has_a_bar_a_bin_as_high_as_its_count() -> None:
     assert root.find("line[@class='mark']") is not None
 
 
+@pytest.mark.parametrize("count", [1, 3, 7, 13, 55, 201, 999])
+def test_an_axis_of_counts_has_whole_numbers(count: int) -> None:
+    """Nobody counts 62.5 drafts."""
+    labels = [each.text or "" for each in ET.fromstring(histogram([Bin(0, 1, count)], title="t")).findall("text")]
+    ticks = [float(label.replace(",", "")) for label in labels[:5]]
+    assert [tick % 1 for tick in ticks] == [0] * 5
+    assert count <= ticks[-1] <= max(2 * count, 4)
+
+
 def test_nothing_to_draw_is_no_drawing() -> None:
     """An empty text, so that a page can say what to do instead."""
     assert line_chart([Series("a", points(None, None))], title="t") == ""
