@@ -3,6 +3,9 @@
 Terminal runs go with their artifacts and context, and published outbox rows. Drafts, claims, deliveries, message keys,
 decisions and statistics stay, so that replaying a topic makes no call and no send. Stopped anywhere, the next call goes
 on; a second one finds nothing.
+
+No table is partitioned by time, which would make deleting a drop: the unique keys that forbid a second run, artifact or
+event would have to hold the time, and then forbid nothing; and a run that waits for a person stays, however old it is.
 """
 
 import asyncio
