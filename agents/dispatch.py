@@ -21,6 +21,7 @@ from db import sql
 from db.artifact import storable_payload
 from db.pool import Executor
 from schemas.codes import (
+    FINAL_DRAFT,
     Action,
     BookingStatus,
     DraftStatus,
@@ -140,25 +141,15 @@ async def _record(
     written, topic = _written(draft, event, decision, delivery, traceparent)
     followup = plan if decision.action is not Action.NONE else None
 
+    columns = _decision_columns(state, draft, event, decision)
+
     async def write(executor: Executor) -> asyncpg.Record | None:
         return await sql.draft.record_decision_if_leased.row(
             executor,
-            run_id=event.run_id,
             epoch=lease.epoch,
-            reason=decision.reasons[0],
-            artifact_id=derive("artifact", event.run_id, "final_draft", 0),
-            iteration=_chosen_iteration(draft, event),
-            input_sha256=sha256_of(draft["content"]),
-            payload=storable_payload({"action": decision.action, "reasons": list(decision.reasons)}),
-            text=draft["content"],
-            action=decision.action,
-            draft_status=_draft_status(decision),
             outcomes=int(written["event_id"] is not None),
             delivery_id=delivery,
-            delayed=decision.action is Action.SEND_DELAYED,
-            scheduled_for=decision.scheduled_for if decision.action is Action.SEND_DELAYED else None,
-            review_id=derive("review", event.draft_id) if decision.action is Action.NEEDS_REVIEW else None,
-            review_s=state.snapshot.settings.review_s_max,
+            **columns,
             **written,
         )
 
@@ -169,6 +160,28 @@ async def _record(
     if recorded["outbox_id"] is not None:
         rim.publisher.publish([row_of(recorded["outbox_id"], topic, written)])
     return recorded["delivery_id"]  # type: ignore[no-any-return]
+
+
+def _decision_columns(
+    state: RunState, draft: asyncpg.Record, event: RevisionResult, decision: Decision
+) -> dict[str, Any]:
+    """The decision and its `final_draft` artifact, as `record_decision_if_leased` takes them."""
+    delayed = decision.action is Action.SEND_DELAYED
+    return {
+        "run_id": event.run_id,
+        "reason": decision.reasons[0],
+        "artifact_id": derive("artifact", event.run_id, FINAL_DRAFT, 0),
+        "iteration": _chosen_iteration(draft, event),
+        "input_sha256": sha256_of(draft["content"]),
+        "payload": storable_payload({"action": decision.action, "reasons": list(decision.reasons)}),
+        "text": draft["content"],
+        "action": decision.action,
+        "draft_status": _draft_status(decision),
+        "delayed": delayed,
+        "scheduled_for": decision.scheduled_for if delayed else None,
+        "review_id": derive("review", event.draft_id) if decision.action is Action.NEEDS_REVIEW else None,
+        "review_s": state.snapshot.settings.review_s_max,
+    }
 
 
 def _chosen_iteration(draft: asyncpg.Record, event: RevisionResult) -> int:

@@ -23,10 +23,10 @@ from app.cli.demo_messages import KNOWLEDGE, LEGACY, SOFTWARE, TRAVEL, documents
 from app.cli.demo_view import IN_WORK, Picture, live_table, outcome_of, summary
 from app.cli.documents import WorkspaceDocument
 from app.cli.idle import wait_until_idle, words
-from app.cli.lagging import GroupReader, group_reader
 from app.cli.shell import OK, PROBLEM, connection_to, console, say
 from app.cli.token import make_token
 from app.config import Config
+from app.kafka.lagging import GroupReader, group_reader
 from app.kafka.producer import new_producer
 from app.kafka.topics import create_topics
 from app.stack.local import LocalStack

@@ -14,8 +14,8 @@ from app.cli.shell import OK, PROBLEM, AsJson, EnvFile, connection_to, emit, run
 if TYPE_CHECKING:
     import asyncpg
 
-    from app.cli.lagging import GroupReader
     from app.config import Config
+    from app.kafka.lagging import GroupReader
 
 group = typer.Typer()
 
@@ -32,7 +32,7 @@ def idle(
     """Wait until nothing waits, runs, is due or lags; exit code 1, with what is left, when time is up."""
 
     async def work(config: Config) -> int:
-        from app.cli.lagging import group_reader
+        from app.kafka.lagging import group_reader
 
         config.require(frozenset({"DATABASE_URL"}))
         async with connection_to(config.database_url) as connection, group_reader(config) as reader:
@@ -69,7 +69,7 @@ async def wait_until_idle(
 
 async def left_to_do(connection: asyncpg.Connection, reader: GroupReader) -> dict[str, int]:
     """Waiting rows first, then runs and due sends, then lag; only what is not zero."""
-    from app.cli.lagging import watermarks_of
+    from app.kafka.lagging import watermarks_of
     from db import sql
 
     rows = dict(await sql.ops.left_to_do.one(connection))

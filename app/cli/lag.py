@@ -9,8 +9,8 @@ import typer
 from app.cli.shell import OK, AsJson, EnvFile, connection_to, emit, run, show_table
 
 if TYPE_CHECKING:
-    from app.cli.lagging import PartitionLag
     from app.config import Config
+    from app.kafka.lagging import PartitionLag
 
 group = typer.Typer()
 
@@ -24,7 +24,7 @@ def lag(
     """Records not yet consumed, by group, topic and partition, and what waits in the outbox beside them."""
 
     async def work(config: Config) -> int:
-        from app.cli.lagging import group_reader, watermarks_of
+        from app.kafka.lagging import group_reader, watermarks_of
         from db import sql
 
         config.require(frozenset({"DATABASE_URL"}))

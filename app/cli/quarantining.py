@@ -34,7 +34,7 @@ def restore_quarantine(
         raise WrongUse("--reason is empty: say what happened, it is kept in the audit")
 
     async def work(config: Config) -> int:
-        from app.cli.lagging import watermarks_of
+        from app.kafka.lagging import watermarks_of
         from app.kafka.rewinding import rewind_ingest
 
         async with pool_to(config.database_url) as pool:

@@ -38,8 +38,8 @@ def smoke(
     async def work(config: Config) -> int:
         from app.cli.checks import State
         from app.cli.doctor import tell
-        from app.cli.lagging import group_reader
         from app.cli.smoking import Smoke
+        from app.kafka.lagging import group_reader
 
         config.require(frozenset({"DATABASE_URL"}))
         checks = []

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from app.cli.applying import apply_document
 from app.cli.checks import Check, ok, problem, remark
 from app.cli.documents import WorkspaceDocument
-from app.cli.lagging import GroupReader
 from app.cli.producing import produce_lines
 from app.config import Config
+from app.kafka.lagging import GroupReader
 from db import sql
 from schemas.codes import Action, BookingStatus, Channel, DraftStatus, Gate, KillSwitch, RunStatus, Stage
 

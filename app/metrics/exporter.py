@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from app.cli.lagging import PartitionLag
+from app.kafka.lagging import PartitionLag
 from app.metrics.catalogue import WebMetrics
 from app.metrics.kinds import Forgets
 from app.web.lag_watch import LagWatch, Reading

@@ -16,9 +16,9 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from agents.persist import TRANSIENT
-from app.cli.lagging import PartitionLag, group_reader, watermarks_of
 from app.config import Config
 from app.groups import GROUPS
+from app.kafka.lagging import PartitionLag, group_reader, watermarks_of
 from app.metrics.lag import LagClock
 from db.pool import Pool
 

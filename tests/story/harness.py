@@ -18,8 +18,8 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from app.cli.idle import left_to_do
-from app.cli.lagging import group_reader
 from app.config import Config
+from app.kafka.lagging import group_reader
 from app.kafka.topics import create_topics
 from app.stack.local import LocalStack
 from app.stack.stand_in import StandIn

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from app.cli.lagging import group_reader, watermarks_of
+from app.kafka.lagging import group_reader, watermarks_of
 from app.metrics.catalogue import WebMetrics
 from app.metrics.exporter import Exporter
 from app.metrics.passing_on import exposition

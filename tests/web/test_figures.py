@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.cli.lagging import PartitionLag
+from app.kafka.lagging import PartitionLag
 from app.web.diagnosis import Facts, diagnose
 from app.web.lag_watch import LagWatch, TopicLag
 from schemas.codes import FEATURE_ID, Role, Stage

@@ -14,8 +14,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from app.cli.lagging import PartitionLag
 from app.groups import GROUPS
+from app.kafka.lagging import PartitionLag
 from app.kafka.producer import new_producer
 from app.web import lag_watch
 from app.web.lag_watch import LagWatch
