@@ -21,7 +21,7 @@ _STEPS: Final = (1, 2, 2.5, 5, 10)
 _WHOLE_STEPS: Final = (1, 2, 3, 4, 5, 6, 8, 10)
 _DAY: Final = timedelta(days=1)
 _LABELS: Final = 5
-_CHAR: Final = 9.5  # of a legend, wide enough for the larger letters of a phone
+_CHAR, _ROW = 9.5, 19  # of a legend, wide and high enough for the larger letters of a phone
 _DOTS_SHOWN: Final = 48
 
 
@@ -62,6 +62,13 @@ def nice_ceiling(value: float, steps: Sequence[float] = _STEPS) -> float:
     return next(step * power for step in steps if step * power >= value * (1 - 1e-9))
 
 
+def _ceiling(values: Sequence[float]) -> float:
+    """Where an axis ends. Of whole values, which are counts, each tick is whole: nobody has 62.5 drafts."""
+    if all(float(value).is_integer() for value in values):
+        return _TICKS * nice_ceiling(max(max(values) / _TICKS, 1), _WHOLE_STEPS)
+    return nice_ceiling(max(values))
+
+
 def line_chart(
     series: Sequence[Series],
     *,
@@ -81,7 +88,7 @@ def line_chart(
     begin, end = min(at for at, _ in known), max(at for at, _ in known)
     if days is not None:
         begin, end = (datetime.combine(each, time(), UTC) for each in days)
-    ceiling = top or nice_ceiling(max(value for _, value in known))
+    ceiling = top or _ceiling([value for _, value in known])
     span = (end - begin).total_seconds()
 
     def x(at: datetime) -> float:
@@ -181,8 +188,7 @@ def histogram(bins: Sequence[Bin], *, title: str, unit: str = "", mark: float | 
     if not total:
         return Markup("")
     low, high = bins[0].low, bins[-1].high
-    highest = max(each.count for each in bins)
-    ceiling = _TICKS * nice_ceiling(max(highest / _TICKS, 1), _WHOLE_STEPS)  # each tick is a whole count
+    ceiling = _ceiling([each.count for each in bins])
 
     def x(value: float) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * (value - low) / ((high - low) or 1.0)
@@ -260,7 +266,7 @@ def _legend(names: Sequence[str]) -> tuple[Markup, int]:
     parts = [
         Markup(
             '<line class="line s{0}" x1="{1:.0f}" x2="{2:.0f}" y1="{4}" y2="{4}"/><text x="{3:.0f}" y="{5}">{6}</text>'
-        ).format(number % _STYLES + 1, x, x + 22, x + 27, -8 - 16 * (row - of), -4 - 16 * (row - of), name)
+        ).format(number % _STYLES + 1, x, x + 22, x + 27, -8 - _ROW * (row - of), -4 - _ROW * (row - of), name)
         for number, (name, x, of) in enumerate(places)
     ]
     return Markup("").join(parts), row + 1
@@ -275,7 +281,7 @@ def _svg(
     kind: str = "chart",
 ) -> Markup:
     width, height = size
-    top = -2 - 16 * rows if rows else 0
+    top = -2 - _ROW * rows if rows else 0
     return Markup(
         '<svg class="{6}" viewBox="0 {0} {1} {2}" role="img" aria-label="{3}"><title>{3}</title>{4}{5}</svg>'
     ).format(top, width, height - top, escape(title), legend or "", Markup("").join(parts), kind)
