@@ -7,7 +7,7 @@ A source that cannot be read is not told at all: no data is not 0.
 import asyncio
 import time
 from collections import Counter as Counts
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -25,10 +25,12 @@ from schemas.topics import TOPICS
 log = structlog.get_logger()
 
 EXPORT_S: Final = 15.0
+DRIFT_S: Final = 900.0
 ROWS_MAX: Final = 100_000
 PAST_LEASE_S: Final = 60.0
 WORKSPACES_MAX: Final = 50
 _READ_S_MAX: Final = 10.0
+_DRIFT_READ_S_MAX: Final = 120.0
 _NOBODY: Final = "-"
 _PHASES: Final = ("draft", "revise", "dispatch")
 _PURPOSES: Final = ("revision", "delivery", "review_request")
@@ -36,16 +38,26 @@ _DELIVERY_STATES: Final = ("due", "later", "claimed", "past_lease")
 
 
 class Exporter:
-    """Reads every EXPORT_S and sets the gauges of `metrics`. Lag it takes from what `web` reads anyway."""
+    """Reads every EXPORT_S, drift every DRIFT_S, and sets the gauges of `metrics`. Lag it takes from what `web` reads
+    anyway."""
 
     def __init__(self, pool: Pool, lag: LagWatch, metrics: WebMetrics) -> None:
         self._pool, self._lag, self._metrics = pool, lag, metrics
 
     async def run(self) -> None:
         """Read until cancelled."""
-        while True:
-            await self.read()
-            await asyncio.sleep(EXPORT_S)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_every(EXPORT_S, self.read))
+            group.create_task(_every(DRIFT_S, self.read_drift))
+
+    async def read_drift(self) -> None:
+        """One look at the last day; what could not be read is not told."""
+        try:
+            async with asyncio.timeout(_DRIFT_READ_S_MAX):
+                await look_for_drift(self._pool, self._metrics)
+        except Exception as error:
+            self._metrics.drifted.forget()
+            log.warning("exporter_read_failed", source="drift", exc_info=error)
 
     async def read(self) -> None:
         """One look at both sources."""
@@ -147,6 +159,20 @@ class Exporter:
         metrics.group_max_lag_s.replace(_largest(seconds))
         metrics.group_sum_lag.replace(by_group)
         metrics.group_topic_sum_lag.replace(by_topic)
+
+
+async def _every(seconds: float, read: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await read()
+        await asyncio.sleep(seconds)
+
+
+async def look_for_drift(pool: Pool, metrics: WebMetrics) -> list[dict[str, Any]]:
+    """What drifted in the last day, by workspace and monitor (view `analytics.drift`); sets the gauge."""
+    rows = [dict(row) for row in await sql.metrics.drifted.rows(pool)]
+    workspaces = Counts(row["monitor"] for row in rows if row["drifted"])
+    metrics.drifted.replace({(row["monitor"],): float(workspaces[row["monitor"]]) for row in rows})
+    return [row for row in rows if row["drifted"]]
 
 
 def _each(counts: dict[str, int], known: Iterable[str]) -> dict[tuple[str], float]:

@@ -3,7 +3,7 @@ at the same time, from several places: what is done is not done again.
 
 Workers send what is due and sweep by themselves; none of these calls is needed for that. `sweep` does a worker's sweep
 when none lives, `scheduled-sends` tells a monitor whether what is due is sent, `prune` is retention, `drift` looks at
-the last day. JSON in figures and codes; 503 when the answer is bad news that somebody should see.
+the last day at once. JSON in figures and codes; 503 when the answer is bad news that somebody should see.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 
 from agents.review import expire_reviews
 from app.housekeeping import SWEEP_ROWS_MAX, rewrite_lost_requests
-from app.metrics.exporter import PAST_LEASE_S
+from app.metrics.exporter import PAST_LEASE_S, look_for_drift
 from app.retention import prune
 from app.web.access import machine
 from db import sql
@@ -63,13 +63,8 @@ async def delete_old(web: "Web") -> Report:
 
 
 async def drift(web: "Web") -> Report:
-    """What drifted in the last day, by workspace and monitor (view `analytics.drift`)."""
-    rows = [dict(row) for row in await sql.metrics.drifted.rows(web.pool)]
-    by_monitor: dict[str, int] = {}
-    for row in rows:
-        by_monitor[row["monitor"]] = by_monitor.get(row["monitor"], 0) + bool(row["drifted"])
-    web.metrics.drifted.replace({(monitor,): float(count) for monitor, count in by_monitor.items()})
-    found = [row for row in rows if row["drifted"]]
+    """What drifted in the last day, by workspace and monitor; `web` looks by itself as well, for its metric."""
+    found = await look_for_drift(web.pool, web.metrics)
     for row in found:
         log.warning("drift_found", workspace_id=row["workspace_id"], purpose=row["monitor"])
     return not found, {"drifted": found}

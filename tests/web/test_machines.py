@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,14 @@ import httpx2
 import pytest
 
 from app.kafka.topics import create_topics
+from app.metrics.exporter import Exporter
 from app.stack.local import LocalStack
 from app.web.scheduled import JOBS
 from app.web.server import create_app
 from db.pool import connect
 from schemas.codes import Role
 from tests.conftest import administer
+from tests.db.past import past_runs
 from tests.roles import grant, make_roles
 from tests.web.conftest import Site, config_for
 
@@ -135,6 +138,48 @@ async def test_pruning_and_drift_find_nothing_in_a_young_database(machines: Mach
         pruned, drift = await machines.cron("prune"), await machines.cron("drift")
         assert (pruned.status_code, pruned.json()["complete"], pruned.json()["runs"]) == (200, True, 0)
         assert (drift.status_code, drift.json()["drifted"]) == (200, [])
+
+
+async def drifted(connection: asyncpg.Connection, workspace: str) -> None:
+    """Drafts of a week, and of the last hours with another confidence."""
+    await past_runs(connection, 1, 40, "3 days", workspace)
+    await past_runs(connection, 41, 80, "2 hours", workspace)
+    await connection.execute(
+        "UPDATE ai_draft SET auto_send_original_confidence = 0.4 WHERE workspace_id = $1 AND trigger_ingest_seq > 40",
+        workspace,
+    )
+
+
+async def test_a_drift_is_bad_news(machines: Machines) -> None:
+    """503, with workspace, monitor and both values."""
+    await drifted(machines.db, "ws-drifts")
+    answer = await machines.cron("drift")
+    assert answer.status_code == 503
+    [found] = answer.json()["drifted"]
+    assert (found["workspace_id"], found["monitor"]) == ("ws-drifts", "confidence")
+    assert (found["recent_value"], found["baseline_value"]) == (pytest.approx(0.4), pytest.approx(0.95))
+    await machines.db.execute("DELETE FROM workspace WHERE id = 'ws-drifts'")
+
+
+async def test_drift_is_a_metric_without_any_job(site: Site) -> None:
+    """Alerts must not wait for a scheduler: what reads the other gauges reads it too, and forgets what is over."""
+    async with site.program(Role.OPS) as ops:
+        for begin, told in ((drifted(site.db, "ws-drifts"), "1.0"), (_nothing(site.db), "0.0")):
+            await begin
+            reading = asyncio.create_task(Exporter(site.web.pool, site.web.lag, site.web.metrics).run())
+            line = f'draft_pipeline_drifted_workspaces{{monitor="confidence"}} {told}'
+            async with asyncio.timeout(10):
+                while line not in (await ops.get("/metrics")).text:  # noqa: ASYNC110 - a metric is no event
+                    await asyncio.sleep(0.05)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+    await site.db.execute("DELETE FROM workspace WHERE id = 'ws-drifts'")
+
+
+async def _nothing(connection: asyncpg.Connection) -> None:
+    await connection.execute(
+        "UPDATE ai_draft SET auto_send_original_confidence = 0.95 WHERE workspace_id = 'ws-drifts'"
+    )
 
 
 # ---- provisioning
