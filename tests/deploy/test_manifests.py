@@ -37,11 +37,9 @@ def documents(folder: Path) -> list[dict[str, Any]]:
 
 def workloads() -> list[tuple[str, dict[str, Any]]]:
     """Name and pod of every workload."""
-    return [
-        (each["metadata"]["name"], each["spec"]["template"]["spec"])
-        for each in documents(BASE)
-        if each["kind"] in ("Deployment", "Job")
-    ]
+    jobs = {each["metadata"]["name"]: each["spec"]["jobTemplate"] for each in kind("CronJob")}
+    others = {each["metadata"]["name"]: each for each in documents(BASE) if each["kind"] in ("Deployment", "Job")}
+    return [(name, each["spec"]["template"]["spec"]) for name, each in {**others, **jobs}.items()]
 
 
 def containers() -> list[tuple[str, dict[str, Any]]]:
@@ -176,6 +174,7 @@ def test_each_process_has_the_role_that_is_made_for_it() -> None:
         "draft-pipeline-migrate/migrate": "owner",
         "draft-pipeline-worker/worker": "worker",
         "draft-pipeline-web/web": "web",
+        "draft-pipeline-prune/prune": "web",
     }
 
 
@@ -237,6 +236,16 @@ def test_migration_runs_once_and_before_the_topics() -> None:
     (migrate,) = job["spec"]["template"]["spec"]["initContainers"]
     assert migrate["args"][:2] == ["migrate", "--then"]
     assert (DEPLOY / "postgres" / Path(migrate["args"][2]).name).exists()
+
+
+def test_retention_runs_by_itself_once_a_day() -> None:
+    """One after the other; a day that was missed is made up for by the next."""
+    (job,) = kind("CronJob")
+    minute, hour, *days = job["spec"]["schedule"].split()
+    assert (minute.isdigit(), hour.isdigit(), days) == (True, True, ["*", "*", "*"])
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
+    (pod,) = [pod for name, pod in workloads() if name == "draft-pipeline-prune"]
+    assert (pod["restartPolicy"], pod["containers"][0]["args"]) == ("Never", ["prune"])
 
 
 def test_every_resource_is_in_the_kustomization() -> None:
