@@ -157,8 +157,9 @@ def _y_axis(ceiling: float, unit: str, y: Callable[[float], float], right: float
 def _labels(begin: datetime, end: datetime, *, whole_days: bool) -> list[tuple[datetime, str]]:
     """The moments that the axis names, evenly from `begin` to `end`; whole days are named by their date."""
     days = (end - begin) // _DAY
-    steps = min(_LABELS - 1, days) if whole_days else _LABELS - 1 if end > begin else 0
     written = "%m-%d" if whole_days or end - begin > 3 * _DAY else "%m-%d %H:%M" if end - begin > _DAY else "%H:%M"
+    most = _LABELS - 1 - (" " in written)  # long ones need more room
+    steps = min(most, days) if whole_days else most if end > begin else 0
     moments = [
         begin + (_DAY * round(days * number / steps) if whole_days else (end - begin) * number / steps)
         for number in range(1, steps + 1)

@@ -44,6 +44,20 @@ def test_days_stand_where_they_lie_in_the_range_that_was_asked_for() -> None:
     assert float(one.get("cx", 0)) == pytest.approx((LEFT + RIGHT) / 2, abs=0.1)
 
 
+@pytest.mark.parametrize("hours", [1, 20, 30, 72, 100])
+def test_the_labels_of_an_axis_leave_each_other_room(hours: int) -> None:
+    """Also in the larger letters of a phone."""
+    ends = [(BEGIN, 1.0), (BEGIN + timedelta(hours=hours), 2.0)]
+    labels = ET.fromstring(line_chart([Series("a", ends)], title="t")).findall("text")[5:]
+    reached = 0.0
+    for each in labels:
+        width = 9.3 * len(each.text or "")
+        left = float(each.get("x", 0)) - width * {"start": 0, "middle": 0.5, "end": 1}[each.get("text-anchor", "")]
+        assert left > reached
+        reached = left + width
+    assert len(labels) > 3
+
+
 def test_a_histogram_has_a_bar_a_bin_as_high_as_its_count() -> None:
     """Heights are proportional; hover tells range and share."""
     root = ET.fromstring(histogram([Bin(0, 0.5, 1), Bin(0.5, 1, 3)], title="confidence", mark=0.9))
