@@ -50,7 +50,7 @@ async def rows(migrated: asyncpg.Connection) -> AsyncIterator[Seeded]:
 OPEN_WORK = ("draft_pipeline_run_open", "draft_pipeline_run_not_well", "draft_claim_unsettled", "message_not_begun")
 
 
-@pytest.mark.parametrize("query", [each for each in QUERIES if "_if_" in each.id])
+@pytest.mark.parametrize("query", [each for each in QUERIES if "_if_" in str(each.id)])
 async def test_a_write_by_id_is_not_led_through_all_that_is_open(migrated: asyncpg.Connection, query: Query) -> None:
     """Not even where statistics say that nothing is open, as in these empty tables."""
     async with migrated.transaction():
