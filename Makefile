@@ -6,7 +6,7 @@ LOG := .venv/setup.log
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test browser check check-rules dashboards contract bench chaos
+.PHONY: help setup demo test browser tools check check-rules dashboards contract bench chaos
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,12 +22,16 @@ test: $(STAMP) ## all tests, against a real broker and a real Postgres
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not browser"
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not browser and not tools"
 	@$(BIN)/python -m pytest -m alone
 endif
 
 browser: $(STAMP) ## the pages in a real Chromium (Debian: apt-get install chromium)
 	@$(BIN)/python -m pytest -m browser $(ARGS)
+
+tools: $(STAMP) check-rules ## what needs kcat and promtool (Debian: apt-get install kcat prometheus)
+	@command -v kcat >/dev/null || { echo "tools: kcat is not on the PATH; on Debian it is the package kcat"; exit 1; }
+	@$(BIN)/python -m pytest -m tools $(ARGS)
 
 check: $(STAMP) ## lint, format, types, layers
 	$(BIN)/ruff check .

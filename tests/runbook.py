@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,13 @@ class Query:
     text: str
     bound: str = ""
     expected: str | None = None
+
+    def filled(self, places: Mapping[str, str]) -> Query:
+        """With its places filled in."""
+        text = self.text
+        for place, value in places.items():
+            text = text.replace(f"'{place}'", f"'{value}'")
+        return replace(self, text=text, expected=places.get(self.expected or "", self.expected))
 
     def holds(self, value: Any) -> bool:
         """Whether a value is what the file expects."""
@@ -93,18 +100,20 @@ def spans() -> list[str]:
 
 
 async def typed(block: str, env: Mapping[str, str], folder: Path) -> str:
-    """What a block prints when it is typed into a shell, in this environment and folder; every line must succeed."""
+    """What a block prints on stdout when it is typed into a shell, in this environment and folder; each line succeeds."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     process = await asyncio.create_subprocess_exec(
         *("sh", "-ec", block),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stderr=asyncio.subprocess.PIPE,
         cwd=folder,
         env={"HOME": os.environ.get("HOME", "/"), **env, "PATH": path},
     )
-    printed, _ = await asyncio.wait_for(process.communicate(), TYPED_S_MAX)
-    assert process.returncode == 0, f"exit code {process.returncode} of:\n{block}\n{printed.decode()}"
+    printed, complained = await asyncio.wait_for(process.communicate(), TYPED_S_MAX)
+    assert process.returncode == 0, (
+        f"exit code {process.returncode} of:\n{block}\n{printed.decode()}{complained.decode()}"
+    )
     return printed.decode()
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from db.pool import connect
 from tests.conftest import Database
-from tests.runbook import everything, spans
+from tests.runbook import Query, everything, spans
 
-NAMES = {"'RUN'": "'00000000-0000-0000-0000-000000000001'", "'DRAFT'": "'00000000-0000-0000-0000-000000000002'"}
+PLACES = {"RUN": "00000000-0000-0000-0000-000000000001", "DRAFT": "00000000-0000-0000-0000-000000000002"}
 ALONE = re.compile(r"^VACUUM|CONCURRENTLY")  # what no transaction may hold; none of it changes what is stored
 SENTENCES = [each for each in spans() if re.match(r"(SELECT|UPDATE|DELETE FROM|VACUUM) ", each)]
-STATEMENTS = [*(each.text for each in everything().queries), *SENTENCES]
+STATEMENTS = [each.filled(PLACES).text for each in [*everything().queries, *map(Query, SENTENCES)]]
 
 
 async def _try(connection: asyncpg.Connection, statement: str) -> None:
@@ -35,8 +35,6 @@ async def test_every_query_runs_on_the_schema(database: Database) -> None:
     assert len(SENTENCES) > 5
     connection = await connect(database.url)
     for statement in STATEMENTS:
-        for name, value in NAMES.items():
-            statement = statement.replace(name, value)
         try:
             await _try(connection, statement)
         except asyncpg.PostgresError as error:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.story.desk import Desk, opened
 from tests.story.harness import Pipeline, pipeline
 from tests.story.rows import Workspace
 
@@ -24,3 +25,10 @@ async def well_behaved(flow: Pipeline) -> AsyncIterator[Pipeline]:
     yield flow
     for part in (flow.stack.model, flow.stack.mail, flow.stack.webhook):
         part.behave(None)
+
+
+@pytest.fixture(scope="module")
+async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    """A pipeline with web pages and a past, where commands and snippets are typed."""
+    async with opened(tmp_path_factory.mktemp("typed"), tmp_path_factory.mktemp("stack")) as found:
+        yield found

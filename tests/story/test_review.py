@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import json
-import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 
-from app.stack.process import free_port
 from app.stack.slack_server import TEAM
 from tests.story.audit import audit
 from tests.story.harness import Pipeline
 from tests.story.rows import Workspace, row
 from tests.story.test_flow import draft_of
+from tests.story.web import web
 
-BIN = Path(sys.executable).parent
-
-
-@asynccontextmanager
-async def web(flow: Pipeline) -> AsyncIterator[str]:
-    """The web process, on a port of its own; yields where its clicks go."""
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        str(BIN / "draft-pipeline"), "web", "--port", str(port), env={**flow.stack.env, "PATH": str(BIN)}
-    )
-    base = f"http://127.0.0.1:{port}"
-    try:
-        async with aiohttp.ClientSession() as session:
-
-            async def is_ready() -> bool:
-                try:
-                    async with session.get(f"{base}/ready") as response:
-                        return response.status == 200
-                except aiohttp.ClientConnectionError:
-                    return False
-
-            await flow.until(is_ready, 30.0, "the web process answers")
-            yield f"{base}/webhooks/slack/interactions"
-    finally:
-        process.terminate()
-        await process.wait()
+INTERACTIONS = "/webhooks/slack/interactions"
 
 
 def signed(flow: Pipeline, payload: dict[str, Any], at: float | None = None) -> tuple[bytes, dict[str, str]]:
@@ -61,7 +31,10 @@ def signed(flow: Pipeline, payload: dict[str, Any], at: float | None = None) -> 
 
 
 async def click(url: str, body: bytes, headers: dict[str, str]) -> int:
-    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as response:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}{INTERACTIONS}", data=body, headers=headers) as response,
+    ):
         return response.status
 
 

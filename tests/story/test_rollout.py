@@ -63,7 +63,7 @@ class Play:
     """Somebody with the runbook before them, at a system that works."""
 
     flow: Pipeline
-    places: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=lambda: {"VERSION": __version__})
     sent: int = 0
 
     async def type(self, block: str) -> datetime:
@@ -78,9 +78,10 @@ class Play:
 
     async def ask(self, query: Query) -> None:
         """A query gives what the file expects; what needs some traffic is waited for."""
+        query = query.filled(self.places)
 
         async def holds() -> bool:
-            return query.holds(await self.flow.db.fetchval(query.text.replace("'VERSION'", f"'{__version__}'")))
+            return query.holds(await self.flow.db.fetchval(query.text))
 
         timeout = TRAFFIC_S_MAX if query.bound == "at least" else 0.0
         await self.flow.until(holds, timeout, f"{query.bound} {query.expected}: {query.text}")

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from app.groups import GROUPS
 from app.kafka.lagging import PartitionLag
@@ -22,14 +21,13 @@ from app.web.lag_watch import LagWatch
 from db import sql
 from schemas.codes import Role
 from schemas.topics import DRAFT_EVALUATED, INBOUND_MESSAGE
+from tests.lag_figures import Figures, kafka_figures
 from tests.web.conftest import Site
 from tests.web.seeding import OTHER, OWN
 
 TOPIC, PARTITION = DRAFT_EVALUATED.name, 2
 GROUP = GROUPS[TOPIC]
 AGREE_S_MAX = 20.0
-
-Figures = dict[int, tuple[int | None, int, int]]
 
 
 async def _produce(site: Site, count: int) -> None:
@@ -41,23 +39,7 @@ async def _produce(site: Site, count: int) -> None:
 
 
 async def _kafka(site: Site) -> Figures:
-    """Committed, end and lag of each partition, as the broker's own admin protocol has them."""
-    servers = site.web.config.kafka_bootstrap_servers
-    admin, consumer = AIOKafkaAdminClient(bootstrap_servers=servers), AIOKafkaConsumer(bootstrap_servers=servers)
-    await admin.start()
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(TOPIC, each) for each in range(DRAFT_EVALUATED.partitions)]
-        ends = await consumer.end_offsets(partitions)
-        found = await admin.list_consumer_group_offsets(GROUP)
-        committed = {tp.partition: at.offset for tp, at in found.items() if tp.topic == TOPIC and at.offset >= 0}
-        return {
-            tp.partition: (committed.get(tp.partition), ends[tp], ends[tp] - committed.get(tp.partition, 0))
-            for tp in partitions
-        }
-    finally:
-        await consumer.stop()
-        await admin.close()
+    return await kafka_figures(site.web.config.kafka_bootstrap_servers, TOPIC)
 
 
 async def _page(site: Site, **filters: str) -> dict[str, Any]:
