@@ -32,16 +32,21 @@ REVISED = (
     " WHERE k.purpose = 'revision' AND d.workspace_id = $1"
 )
 
+OF_ONE_WORKSPACE = "auto_send_revision_enabled"
+
 # What each switch forbids: when it was last begun, in a workspace. The bundle is looked at when a run starts.
+REVISED_LAST = (
+    "SELECT greatest(max(k.claimed_at), (SELECT max(m.started_at) FROM model_call m WHERE"
+    " m.workspace_id = ANY ($1::text[]) AND m.stage LIKE 'auto_send_revision_%'))"
+    " FROM draft_claim k JOIN ai_draft d ON d.id = k.draft_id WHERE k.purpose = 'revision' AND d.workspace_id = ANY ($1::text[])"
+)
 FORBIDDEN = {
     "LEAD_CONTEXT_BUNDLE_DISABLED": "SELECT max(r.created_at) FROM draft_pipeline_run r JOIN draft_run_context c ON c.run_id = r.id"
     " WHERE r.workspace_id = ANY ($1::text[]) AND (c.snapshot ->> 'bundle_enabled')::boolean",
-    "auto_send_revision_enabled": "SELECT greatest(max(k.claimed_at), (SELECT max(m.started_at) FROM model_call m WHERE"
-    " m.workspace_id = ANY ($1::text[]) AND m.stage LIKE 'auto_send_revision_%'))"
-    " FROM draft_claim k JOIN ai_draft d ON d.id = k.draft_id WHERE k.purpose = 'revision' AND d.workspace_id = ANY ($1::text[])",
+    OF_ONE_WORKSPACE: REVISED_LAST,
+    "AUTO_SEND_REVISION_DISABLED": REVISED_LAST,
     "AUTO_SEND_DISABLED": "SELECT max(claimed_at) FROM delivery WHERE automatic AND workspace_id = ANY ($1::text[])",
 }
-FORBIDDEN["AUTO_SEND_REVISION_DISABLED"] = FORBIDDEN["auto_send_revision_enabled"]
 
 
 @asynccontextmanager
@@ -97,6 +102,29 @@ async def late(flow: Pipeline, switch: str, answered: datetime, workspaces: list
     return float((last - answered).total_seconds())
 
 
+async def last_actions(flow: Pipeline, answered: dict[str, datetime]) -> dict[str, float]:
+    """Seconds for each switch."""
+    return {
+        switch: await late(flow, switch, at, [TWO] if switch == OF_ONE_WORKSPACE else [ONE, TWO])
+        for switch, at in answered.items()
+    }
+
+
+async def flip_at_rest(flow: Pipeline, client: httpx2.AsyncClient) -> dict[str, float]:
+    """Each switch off while nothing flows, and messages for both upon the answer: nothing that it forbids begins."""
+    answered: dict[str, datetime] = {}
+    for switch in FORBIDDEN:
+        if switch == OF_ONE_WORKSPACE:
+            await revise(client, TWO, enabled=False)
+        else:
+            await turn(client, switch, off=True)
+        answered[switch] = await clock(flow)
+        bodies = ("!!near hello", "!!confident hello")
+        await flow.produce([row(to, f"rest-{switch}-{body}", body) for to in (ONE, TWO) for body in bodies])
+        await flow.idle()
+    return await last_actions(flow, answered)
+
+
 async def test_a_flip_binds_every_worker_at_once_also_under_load(well_behaved: Pipeline) -> None:
     """Nothing that a switch forbids begins once the page has answered; what it leaves alone goes on."""
     flow = well_behaved
@@ -109,7 +137,7 @@ async def test_a_flip_binds_every_worker_at_once_also_under_load(well_behaved: P
         answered: dict[str, datetime] = {}
         await flow.until(lambda: flow.db.fetchval(REVISED, TWO, BEFORE_MIN), 30.0, "revisions under way")
         await revise(client, TWO, enabled=False)
-        answered["auto_send_revision_enabled"] = await clock(flow)
+        answered[OF_ONE_WORKSPACE] = await clock(flow)
         for switch in ("LEAD_CONTEXT_BUNDLE_DISABLED", "AUTO_SEND_REVISION_DISABLED", "AUTO_SEND_DISABLED"):
             await asyncio.sleep(SPAN_S)
             await turn(client, switch, off=True)
@@ -118,10 +146,7 @@ async def test_a_flip_binds_every_worker_at_once_also_under_load(well_behaved: P
         load.cancel()
         await flow.idle()
 
-        took = {
-            switch: await late(flow, switch, at, [TWO] if switch == "auto_send_revision_enabled" else [ONE, TWO])
-            for switch, at in answered.items()
-        }
+        took = await last_actions(flow, answered)
         print({switch: f"{seconds:+.3f} s" for switch, seconds in took.items()}, f"{len(sent)} messages")
         assert all(seconds <= 0.0 for name, seconds in took.items() if name != "LEAD_CONTEXT_BUNDLE_DISABLED"), took
         assert took["LEAD_CONTEXT_BUNDLE_DISABLED"] <= VISIBLE_S_MAX
@@ -129,7 +154,7 @@ async def test_a_flip_binds_every_worker_at_once_also_under_load(well_behaved: P
         after = "SELECT count(*) FROM ai_draft WHERE workspace_id = ANY ($1::text[]) AND auto_send_evaluated_at > $2"
         assert await flow.db.fetchval(after, [ONE, TWO], answered["AUTO_SEND_DISABLED"]) > 0
 
-        # At rest, and back on: everything works again, within the same two seconds and the time of a run.
+        # Back on: everything works again, within the same two seconds and the time of a run.
         for switch in ("LEAD_CONTEXT_BUNDLE_DISABLED", "AUTO_SEND_REVISION_DISABLED", "AUTO_SEND_DISABLED"):
             await turn(client, switch, off=False)
         await revise(client, TWO, enabled=True)
@@ -139,5 +164,9 @@ async def test_a_flip_binds_every_worker_at_once_also_under_load(well_behaved: P
             "SELECT 1 FROM ai_draft WHERE lead_id = 'back' AND revision_outcome = 'applied' AND status = 'sent'"
         )
         print(f"on again: revised and sent after {time.monotonic() - began:.2f} s")
+        await flow.idle()
+        rested = await flip_at_rest(flow, client)
+        print("at rest:", {switch: f"{seconds:+.3f} s" for switch, seconds in rested.items()})
+        assert max(rested.values()) <= 0.0, rested
     await flow.idle()
     await audit(flow, floor={"accepted": 10})

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from app import __version__
+from app.groups import CONSUMED
 from tests.bench.cpu import family
 from tests.runbook import Query, Section, section, typed
 from tests.story.audit import audit
 from tests.story.harness import Pipeline
-from tests.story.rows import Workspace, row
+from tests.story.rows import Workspace, row, value_of
 
 CANARY, *OTHERS = ("ws-1", "ws-2", "ws-3")
 EVERYBODY = [CANARY, *OTHERS]
@@ -201,3 +204,23 @@ async def test_the_rollout_and_each_lever_do_what_the_runbook_says(well_behaved:
         assert await play.flow.db.fetchval(query.text) == 0, query.text
     assert set(await play.claims()) == set(EVERYBODY)
     await audit(play.flow, floor={"accepted": 50, "revision:applied": 20})
+
+
+async def test_new_partitions_are_worked_on_after_a_restart(well_behaved: Pipeline) -> None:
+    """The runbook's way beyond twelve workers: a record on the last new partition goes through all topics, nothing is
+    lost."""
+    flow = well_behaved
+    servers, more = flow.stack.kafka.bootstrap, CONSUMED[0].partitions + 2
+    await flow.provision([Workspace("ws-more", settings={"quiet_window_s": 0.0})])
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    await admin.create_partitions({topic.name: NewPartitions(more) for topic in CONSUMED})
+    await admin.close()
+    await flow.stop_workers()
+    await flow.start()
+    message = value_of(row("ws-more", "lea", "!!near hello"))
+    async with AIOKafkaProducer(bootstrap_servers=servers) as producer:
+        await producer.send_and_wait("inbound-message", message, partition=more - 1)
+    await flow.until_row("SELECT 1 FROM ai_draft WHERE workspace_id = 'ws-more' AND status = 'sent'")
+    await flow.idle()
+    await audit(flow, floor={"accepted": 1})

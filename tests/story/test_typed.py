@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,13 @@ from tests.story.desk import GONE, READABLE, WORKSPACE, Desk, message, snippets,
 
 ROOT = typer.main.get_command(app)
 STEPS = ("Steps", "Rollback levers, in order")  # their blocks are played by tests/story/test_rollout.py
-# What does not end by itself, with what keeps it apart from others on this machine: started, and ended by Ctrl-C.
-STAYING = {"mail-in": ("--port", "0"), "tail": ()}
+# What is added, so that it ends by itself, or meets nobody else on this machine.
+ADDED = {"tail": ("--once",), "mail-in": ("--port", "0")}
+STAYING = ("mail-in",)  # until SIGTERM
 # `web` runs beside all of this (the fixture); `up` is only named, and run by tests/stack/test_stack.py.
 ELSEWHERE = ("web", "up")
 NO_PLACES = {switch.value.removesuffix("_DISABLED") for switch in KillSwitch} | {status.value for status in RunStatus}
-FIRST_LINE_S_MAX = 30.0
+FIRST_LINE_S_MAX, LEAVE_S_MAX = 30.0, 5.0
 
 # What stands for a place; for all commands, or for one.
 PLACES = {
@@ -97,8 +99,8 @@ def lines() -> list[Line]:
 # ---- the runbook
 
 
-def filled(desk: Desk, line: Line) -> list[str]:
-    """The words with every place filled in; an unknown place fails."""
+def words_of(desk: Desk, line: Line) -> list[str]:
+    """The command with every place filled in; an unknown place fails."""
     places = PLACES | desk.places
 
     def fill(found: re.Match[str]) -> str:
@@ -108,19 +110,20 @@ def filled(desk: Desk, line: Line) -> list[str]:
         assert value is not None, f"{line.span}: nobody says what {found[0]} is"
         return value
 
-    return [word if " " in word else re.sub(r"\b[A-Z][A-Z_]+\b", fill, word) for word in line.words]
+    words = [word if " " in word else re.sub(r"\b[A-Z][A-Z_]+\b", fill, word) for word in line.words]
+    return [*line.path.split(), *words, *ADDED.get(line.path, ())]
 
 
 def run(desk: Desk, line: Line) -> str | None:
     """The command line in this process, as `draft-pipeline` calls it; what is wrong with how it ended."""
-    words = [*line.path.split(), *filled(desk, line)]
+    words = words_of(desk, line)
     ended = CliRunner().invoke(app, words, env=desk.env)
     return f"{words}: {ended.exit_code}, {ended.exception!r}\n{ended.output}" if ended.exit_code else None
 
 
 async def start_and_end(desk: Desk, line: Line) -> str | None:
-    """A command that stays: it says something, and Ctrl-C ends it well; else what is wrong."""
-    words = [*line.path.split(), *filled(desk, line), *STAYING[line.path]]
+    """A command that stays: it says something, and SIGTERM ends it well; else what is wrong."""
+    words = words_of(desk, line)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app.cli", *words),
         stdout=asyncio.subprocess.PIPE,
@@ -130,7 +133,7 @@ async def start_and_end(desk: Desk, line: Line) -> str | None:
     )
     assert process.stdout is not None
     said = await asyncio.wait_for(process.stdout.readline(), FIRST_LINE_S_MAX)
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     rest, _ = await asyncio.wait_for(process.communicate(), FIRST_LINE_S_MAX)
     well = said and process.returncode == 0
     return None if well else f"{words}: {process.returncode}\n{(said + rest).decode()}"
@@ -191,8 +194,11 @@ async def test_the_python_that_reads_prints_what_is_there(desk: Desk, topic: str
     )
     assert process.stdout is not None
     printed = (await asyncio.wait_for(process.stdout.readline(), FIRST_LINE_S_MAX)).decode().split()
-    process.send_signal(signal.SIGINT)  # it leaves its group, which the next page's shares
-    await process.wait()
+    process.send_signal(signal.SIGINT)  # it leaves its group, which the next page's shares; unless SIGINT is ignored
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), LEAVE_S_MAX)
+    if process.returncode is None:
+        process.kill()
     events = [json.loads(record.value or b"") for record in await desk.flow.topic(topic)]
     assert printed in [[event["event_id"], event["draft_id"]] for event in events]
 
