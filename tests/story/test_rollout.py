@@ -180,7 +180,7 @@ async def roll_back(play: Play) -> dict[str, float]:
     return took
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 async def test_the_rollout_and_each_lever_do_what_the_runbook_says(well_behaved: Pipeline) -> None:
     """Off, smoke, on, one workspace, widen, back by each lever: only who was asked for is revised, at most once a draft,
     and no process is restarted for it."""
