@@ -6,7 +6,7 @@ LOG := .venv/setup.log
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test browser tools check check-rules dashboards contract bench chaos
+.PHONY: help setup demo test prove browser tools check check-rules dashboards contract bench chaos
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,14 +17,17 @@ setup: $(STAMP) ## build .venv from the lock and fetch the local broker (the sec
 demo: $(STAMP) ## local stack, sample messages through everything, a summary
 	@$(BIN)/draft-pipeline demo
 
-# Three processes with a stack each, because stories wait for leases to lapse; then, one by one, the tests whose promise is a time.
+# Three processes with a stack each, because stories wait for leases to lapse; then the tests whose promise is a time.
 test: $(STAMP) ## all tests, against a real broker and a real Postgres
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not browser and not tools"
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not long and not browser and not tools"
 	@$(BIN)/python -m pytest -m alone
 endif
+
+prove: $(STAMP) ## the long proofs: deaths at every point, chaos, 1,000 races each, the rollout as the runbook has it
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long $(ARGS)
 
 browser: $(STAMP) ## the pages in a real Chromium (Debian: apt-get install chromium)
 	@$(BIN)/python -m pytest -m browser $(ARGS)

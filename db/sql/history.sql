@@ -64,8 +64,8 @@ FROM ai_draft d, message m WHERE d.id = $1
 ON CONFLICT DO NOTHING RETURNING id;
 
 -- name: backfill_page(workspace_id, after_id, limit)
--- Drafts that were neither decided nor judged, and sent ones that lack either, with everything that stands for or against
--- each. One that was judged and left to the normal path is not looked at again.
+-- Drafts that lack a decision, with what stands for or against each: neither decided nor judged, or sent and lacking
+-- either. One that was judged and left to the normal path is not looked at again.
 SELECT d.id, d.workspace_id, d.lead_id, d.channel, d.trigger_message_id, d.mode, d.status, d.content, d.language,
        d.auto_send_action AS action, d.auto_send_evaluated_at AS evaluated_at, d.auto_send_confidence AS confidence,
        sent.received_at AS sent_at, sent.id IS NOT NULL AS ai_sent,

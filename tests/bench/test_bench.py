@@ -16,6 +16,7 @@ from tests.bench.watching import percentile
 RUNS_MIN = QUICK.warm_up + QUICK.rounds * QUICK.runs
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_the_overhead_row_measures_runs_that_were_finished(tmp_path: Path) -> None:
     """A quick look gives finite figures of both sides, from at least so many standard runs, and writes them down."""

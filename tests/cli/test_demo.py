@@ -130,6 +130,7 @@ async def test_the_demo_shows_all_and_leaves_nothing_running(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(DEMO_S_MAX)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:

@@ -107,6 +107,7 @@ def test_bounds_decide_the_exit_code(verdicts: list[Verdict], good: bool) -> Non
 # ---- the flow
 
 
+@pytest.mark.long
 async def test_one_command_needs_no_system_and_leaves_none(tmp_path: Path) -> None:
     """`evaluate --local` in an empty folder with nothing configured: the tables, the bound in words, nothing left."""
     process = await asyncio.create_subprocess_exec(

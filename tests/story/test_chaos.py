@@ -10,6 +10,8 @@ import pytest
 from tests.chaos.killing import rows_of, run_chaos
 from tests.chaos.sends import run_sends
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.timeout(300)
 async def test_workers_killed_at_random_moments_lose_and_double_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import agents
 import app
+from schemas.limits import DELIVERY_LEASE_S
 from tests.story.audit import audit, only
 from tests.story.harness import Pipeline, pipeline
 from tests.story.rows import Workspace, row
@@ -92,10 +93,11 @@ async def _holds(crashes: Pipeline, worker: Worker, runs: int) -> bool:
     return held >= runs
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_a_worker_that_dies_at_any_point_is_taken_over(crashes: Pipeline) -> None:
-    """Each point kills a worker, several live at a time: all is healed within 60 s of the last death, and nothing is
-    doubled or lost. (How fast one death is taken over is the test above.)"""
+    """Each point kills a worker, several live at a time: soon after the last death all is healed, and nothing is doubled or
+    lost. (How fast one death is taken over is the test above.)"""
     places = asyncio.Semaphore(DOOMED_AT_A_TIME)
     dying = asyncio.gather(*(_die_at(crashes, point, places) for point in POINTS))
     produced = 0
@@ -103,17 +105,16 @@ async def test_a_worker_that_dies_at_any_point_is_taken_over(crashes: Pipeline) 
         await crashes.produce([_message(produced + number) for number in range(6)])
         produced += 6
         await asyncio.wait((dying,), timeout=1.0)
-    print(*dying.result(), sep="\n")
-    await crashes.idle(HEAL_S_MAX)
+    await dying
+    await crashes.idle(HEAL_S_MAX + DELIVERY_LEASE_S)
     await audit(crashes, floor={"accepted": produced // 2, "revision:applied": 5, "booking:confirmed": 5})
 
 
-async def _die_at(crashes: Pipeline, point: str, places: asyncio.Semaphore) -> str:
+async def _die_at(crashes: Pipeline, point: str, places: asyncio.Semaphore) -> None:
     async with places:
         worker = crashes.launch(DRAFT_PIPELINE_CRASH_AT=f"{point}:2")
         await worker.gone(120)
     assert worker.returncode == -signal.SIGKILL, point
-    return f"{point}: {await watch(crashes, worker)}"
 
 
 def _message(number: int) -> dict[str, object]:

@@ -180,6 +180,7 @@ async def roll_back(play: Play) -> dict[str, float]:
     return took
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_the_rollout_and_each_lever_do_what_the_runbook_says(well_behaved: Pipeline) -> None:
     """Off, smoke, on, one workspace, widen, back by each lever: only who was asked for is revised, at most once a draft,
@@ -206,6 +207,7 @@ async def test_the_rollout_and_each_lever_do_what_the_runbook_says(well_behaved:
     await audit(play.flow, floor={"accepted": 50, "revision:applied": 20})
 
 
+@pytest.mark.long
 async def test_new_partitions_are_worked_on_after_a_restart(well_behaved: Pipeline) -> None:
     """The runbook's way beyond twelve workers: a record on the last new partition goes through all topics, nothing is
     lost."""

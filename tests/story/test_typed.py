@@ -23,6 +23,8 @@ from schemas.codes import KillSwitch, RunStatus
 from tests import runbook
 from tests.story.desk import GONE, READABLE, WORKSPACE, Desk, message, snippets, taken
 
+pytestmark = pytest.mark.long
+
 ROOT = typer.main.get_command(app)
 STEPS = ("Steps", "Rollback levers, in order")  # their blocks are played by tests/story/test_rollout.py
 # What is added, so that it ends by itself, or meets nobody else on this machine.
