@@ -139,18 +139,21 @@ WHERE draft_id = ANY ($1::uuid[]) AND status = 'scheduled' RETURNING draft_id;
 
 -- name: record_sent(delivery_id, epoch, provider_message_id, draft_id, sequence, action, reason, message_row_id, message_id, sent_by, subject, event_id, key, value, headers, taken_s, claim_to_call_ms)
 -- AI Sent, in one statement: delivery, draft, outbound message, claim, review request and event. Compare and set: only the
--- lease holder, only while the draft's sequence is the one the event was made for.
-WITH draft AS (
+-- lease holder, only while the draft's sequence is the one the event was made for. Both rows are locked, in everybody's
+-- order, before one is written: a condition on a row that is only read does not notice who changes it in this moment.
+WITH draft_held AS (
+    SELECT id FROM ai_draft WHERE id = $4 AND outcome_sequence = $5 - 1 FOR UPDATE
+), held AS (
+    SELECT id FROM delivery WHERE id = $1 AND lease_epoch = $2 AND status IN ('scheduled', 'claimed')
+      AND EXISTS (SELECT 1 FROM draft_held) FOR UPDATE
+), draft AS (
     UPDATE ai_draft SET status = 'sent', auto_send_action = $6, auto_send_reason = $7, outcome_sequence = $5,
            updated_at = now()
-    WHERE id = $4 AND outcome_sequence = $5 - 1
-      AND EXISTS (SELECT 1 FROM delivery x WHERE x.id = $1 AND x.lease_epoch = $2 AND x.status IN ('scheduled', 'claimed'))
-    RETURNING *
+    WHERE id = $4 AND EXISTS (SELECT 1 FROM held) RETURNING *
 ), sent AS (
     UPDATE delivery SET status = 'sent', provider_message_id = $3, claim_to_call_ms = $17, reason = NULL,
            finished_at = now(), lease_until = NULL
-    WHERE id = $1 AND lease_epoch = $2 AND status IN ('scheduled', 'claimed') AND EXISTS (SELECT 1 FROM draft)
-    RETURNING *
+    WHERE id = $1 AND EXISTS (SELECT 1 FROM held) RETURNING *
 ), message AS (
     INSERT INTO message (id, workspace_id, lead_id, channel, thread_id, message_id, direction, sent_by, source, draft_id,
                          campaign_id, mode, body, subject, to_address, disposition, ingest_seq, approved_by,

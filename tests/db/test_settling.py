@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
 import pytest
 
 from agents import review
+from agents.delivering import deliver
 from agents.outcomes import sha256_of
-from agents.ports import SendUnknown, Sent
+from agents.ports import Capabilities, Outgoing, SendResult, SendUnknown, Sent
 from db import sql
 from tests.db.sending import WORKSPACE, Sending, actions, attempt, delivery_of, writes_again
 
@@ -159,3 +161,41 @@ async def test_filters_have_one_definition(
         for name in ("ai_sent", "ai_review", "revised_then_sent")
     ]
     assert tuple(found) == fate
+
+
+# ---- what a worker settled while its lease went to another
+
+
+async def test_a_send_whose_lease_is_taken_in_the_same_moment_is_recorded_by_the_other(
+    one: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two write the same rows, and the taking commits first: the draft stays as it was, so that the new holder's
+    record has the next number, with its event. Before, the draft was `sent` without delivery and event."""
+    sequence = "SELECT outcome_sequence FROM ai_draft"
+    (taken,), (before,) = await one.take(), await one.column(sequence)
+    provider = one.ledger.send
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with one.pool.acquire() as other:
+        taking = other.transaction()
+
+        async def send(outgoing: Outgoing, timeout_s: float) -> SendResult:
+            result = await provider(outgoing, timeout_s)
+            await taking.start()
+            await other.execute("UPDATE delivery SET lease_epoch = lease_epoch + 1, lease_owner = 'other'")
+            return result
+
+        monkeypatch.setattr(one.ledger, "send", send)
+        delivering = asyncio.create_task(deliver(one.rim, taken))
+        async with asyncio.timeout(10):
+            while not await one.pool.fetchval(waiting):  # noqa: ASYNC110 - a lock that is waited for is no event
+                await asyncio.sleep(0.01)
+        await taking.commit()
+        await delivering
+    draft = await delivery_of(one)
+    assert (draft["status"], draft["draft_status"]) == ("claimed", "scheduled")
+    one.ledger.capabilities, one.ledger.found = Capabilities(can_look_up=True), Sent("provider-looked-up")
+    await one.pool.execute("UPDATE delivery SET lease_until = now()")
+    await one.deliver_rest()
+    assert (await delivery_of(one))["draft_status"] == "sent"
+    told = "SELECT convert_from(value, 'UTF8')::jsonb -> 'sequence' FROM outbox WHERE topic = 'draft-outcome'"
+    assert await one.column(told) == await one.column(sequence) == [before + 1]
