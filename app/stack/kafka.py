@@ -176,11 +176,10 @@ class KafkaServer:
         tool = ("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.home / "server.properties"))
         child = Child(self._plan(self._java(jars, *tool, "--ignore-formatted")))
         try:
-            await child.wait_until(lambda: _true_when(not child.alive), FORMAT_S_MAX)
+            if await child.ended(FORMAT_S_MAX) != 0:
+                raise child.error("could not format its storage")
         finally:
             await child.end(signal.SIGKILL, STOP_S_MAX)
-        if child.process.returncode != 0:
-            raise child.error("could not format its storage")
 
     async def _answers_as(self, cluster_id: str) -> bool:
         if not await accepts(self.port):
@@ -210,7 +209,3 @@ def trained_file() -> Path:
 def trained_jvm() -> tuple[str, ...]:
     """The options that use it, if it is there; a JVM that it does not fit starts without it."""
     return (f"-XX:AOTCache={trained_file()}", "-Xlog:aot*=off", "-Xlog:cds*=off") if trained_file().exists() else ()
-
-
-async def _true_when(condition: bool) -> bool:
-    return condition

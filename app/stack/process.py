@@ -91,6 +91,15 @@ class Child:
                 raise self.error(f"was not ready within {seconds_max:.0f} s")
             await asyncio.sleep(POLL_S)
 
+    async def ended(self, seconds_max: float) -> int:
+        """Wait until it ends by itself; its exit code. Raises `StackError` when time is up."""
+        deadline = time.monotonic() + seconds_max
+        while self.alive:
+            if time.monotonic() > deadline:
+                raise self.error(f"did not end within {seconds_max:.0f} s")
+            await asyncio.sleep(POLL_S)
+        return self.process.returncode
+
     def error(self, what: str) -> StackError:
         """An error that shows the end of the log; `PortTaken` when the log says so."""
         tail = self.plan.log.read_text(errors="replace")[-LOG_TAIL_CHARS:]

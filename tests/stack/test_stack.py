@@ -19,7 +19,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from app.stack.kafka_jars import broken_jars, classpath, jar_path, read_list
 from app.stack.local import LocalStack
-from app.stack.process import StackError
+from app.stack.process import Child, Plan, StackError
 from tests.conftest import Database
 
 WAIT_S_MAX = 30.0
@@ -30,6 +30,16 @@ from app.stack.up import run_up
 without = set(filter(None, sys.argv[3].split(",")))
 raise SystemExit(asyncio.run(run_up(Path(sys.argv[1]), Path(sys.argv[2]), without)))
 """
+
+
+async def test_a_tool_is_waited_for_until_it_ends(tmp_path: Path) -> None:
+    """Whenever it ends, its code is told, and with a bound. (A tool that ended between two looks was taken for one that
+    died before it was ready.)"""
+    assert await Child(Plan("three", [sys.executable, "-c", "raise SystemExit(3)"], tmp_path)).ended(10.0) == 3
+    endless = Child(Plan("endless", [sys.executable, "-c", "import time; time.sleep(60)"], tmp_path))
+    with pytest.raises(StackError, match="did not end within 0 s"):
+        await endless.ended(0.1)
+    await endless.end(signal.SIGKILL, 10.0)
 
 
 async def create_topic(stack: LocalStack) -> str:
