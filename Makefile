@@ -18,7 +18,7 @@ demo: $(STAMP) ## local stack, sample messages through everything, a summary
 	@$(BIN)/draft-pipeline demo
 
 # Three processes with a stack each, because stories wait for leases to lapse; then the tests whose promise is a time.
-test: $(STAMP) ## all tests, against a real broker and a real Postgres
+test: $(STAMP) ## every test but the long ones, against a real broker and a real Postgres
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else

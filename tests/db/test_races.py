@@ -25,7 +25,7 @@ from tests.db.sending import Sending, actions, arrives, gather, race, sending
 RACES = (200, pytest.param(1_000, marks=pytest.mark.long))
 BATCH = 10
 FEW = 200  # enough that a race without its guard is lost at least once
-EACH_WAY_SHARE = 0.005  # a race that always ends the same way is none
+EACH_WAY_MIN = 5  # a race that always ends the same way is none
 
 
 @pytest.fixture(params=RACES)
@@ -46,7 +46,7 @@ def dice() -> random.Random:
 def expect_both_ways(outcomes: Counter[Any]) -> None:
     """Each side won some: the race was one."""
     assert len(outcomes) >= 2, outcomes
-    assert min(outcomes.values()) >= EACH_WAY_SHARE * outcomes.total(), outcomes
+    assert min(outcomes.values()) >= EACH_WAY_MIN, outcomes
 
 
 async def expect_sent_once(many: Sending) -> None:
@@ -138,7 +138,7 @@ async def test_nothing_is_claimed_while_the_switch_is_off(database: Database, ra
     async with sending(database, races) as many:
         flips, violations = await switch_against_sends(many, dice)
         assert violations == []
-        assert flips >= EACH_WAY_SHARE * races
+        assert flips >= EACH_WAY_MIN
         statuses = Counter(await many.column("SELECT status FROM delivery"))
         expect_both_ways(statuses)
         assert statuses.keys() == {"sent", "cancelled"}

@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import date
 from math import isclose
 from typing import Any
 
@@ -21,7 +22,7 @@ from db.pool import connect
 from schemas.codes import Role
 from tests.story.evidence import Evidence
 from tests.story.harness import Pipeline
-from tests.story.told import PERSON, Differences, Told, differing, percentile, share
+from tests.story.told import PERSON, Differences, Told, day, differing, percentile, share
 
 ORIGIN = "http://console.test"
 _DRAWING = re.compile(r'<svg class="chart[^"]*"[^>]*aria-label="([^"]*)">(.*?)</svg>', re.S)
@@ -170,14 +171,14 @@ def _rates(told: Told) -> Drawn:
 def _judged_by_day(told: Told) -> Drawn:
     """Confidence, latency and cost, of the drafts that were begun on a day."""
     wanted: Drawn = {}
-    for day in {told.begun(draft) for draft in told.evaluated}:
-        pairs = [(event, told.results[draft]) for draft, event in told.evaluated.items() if told.begun(draft) == day]
+    for at in {told.begun(draft) for draft in told.evaluated}:
+        pairs = [(event, told.results[draft]) for draft, event in told.evaluated.items() if told.begun(draft) == at]
         first, last = [one for one, _ in pairs], [two for _, two in pairs]
         revised = [result for result in last if result["attempted"]]
         lines: dict[tuple[str, str], float | None] = {
             ("Mean confidence by day", "before revision"): _mean(first, "confidence"),
             ("Mean confidence by day", "after"): _mean(last, "confidence"),
-            ("Cost by day", "drafts"): sum(event["cost_usd"] for event in first),
+            ("Cost by day", "drafts"): sum(event["cost_usd"] for event in first) + _given_up(told, at),
             ("Cost by day", "revisions"): sum(event["cost_usd"] for event in revised),
         }
         for name, events in (("draft", first), ("revision", revised)):
@@ -185,8 +186,14 @@ def _judged_by_day(told: Told) -> Drawn:
                 ms = percentile([event["latency_ms"] for event in events], part / 100)
                 key = ("Seconds that drafts and revisions took, by day", f"{name} p{part}")
                 lines[key] = ms / 1000 if ms is not None else None
-        wanted |= {(title, f"{name} {day}"): [value] for (title, name), value in lines.items() if value is not None}
+        wanted |= {(title, f"{name} {at}"): [value] for (title, name), value in lines.items() if value is not None}
     return wanted
+
+
+def _given_up(told: Told, at: date) -> float:
+    """What the drafts of a day cost that were given up before they were judged: their calls, no topic tells of it."""
+    calls = [call for call in told.tables["model_call"] if str(call["draft_id"]) not in told.evaluated]
+    return float(sum(call["cost_usd"] or 0 for call in calls if day(call["started_at"]) == at))
 
 
 def _mean(events: list[Any], name: str) -> float | None:

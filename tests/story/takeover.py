@@ -43,9 +43,9 @@ async def watch(pipeline: Pipeline, dead: Worker) -> Takeover:
     while left:
         await asyncio.sleep(_LOOK_S)
         left = await pipeline.db.fetchval(
-            "SELECT count(*) FROM draft_pipeline_run WHERE id = ANY ($1) AND lease_owner = $2 AND status = 'RUNNING'",
+            "SELECT count(*) FROM draft_pipeline_run WHERE id = ANY ($1) AND lease_owner LIKE $2 AND status = 'RUNNING'",
             ids,
-            dead.process_id,
+            own,
         )
         passed = time.monotonic() - dead.ended_at
         first_s = first_s or (passed if left < len(ids) else 0.0)
