@@ -137,12 +137,15 @@ class Tracing:
 
 
 def _record_attributes(topic: str, partition: int, offset: int) -> dict[str, AttributeValue]:
+    place: dict[str, AttributeValue] = {
+        "messaging.destination.partition.id": str(partition),
+        "messaging.kafka.offset": offset,
+    }
     return {
         "messaging.system": "kafka",
         "messaging.operation.type": "process",
         "messaging.destination.name": topic,
-        "messaging.destination.partition.id": str(partition),
-        "messaging.kafka.offset": offset,
+        **(place if offset >= 0 else {}),
     }
 
 

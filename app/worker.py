@@ -37,6 +37,7 @@ from app.metrics.catalogue import WorkerMetrics
 from app.metrics.counting import Counting
 from app.metrics.watching import tell
 from app.model.client import ModelClient
+from app.orphans import Orphans
 from app.relay import Relay
 from app.slack.posting import SlackPosting
 from app.tracing import tracing_for
@@ -128,6 +129,7 @@ class Worker:
         self._forever("heartbeat", lambda: beat_forever(self.rim, "worker", self.figures))
         self._forever("slack", SlackPosting(self.config, self.pool).run)
         self._forever("sweep", lambda: sweep_forever(self.rim))
+        self._forever("orphans", Orphans(self.pool, self.pools).run)
         await asyncio.gather(self.ingest.wait_consuming(), *(engine.start() for engine in self.engines.values()))
         for engine in self.engines.values():
             self._forever(f"engine-{engine.topic}", lambda engine=engine: self._supervise(engine))  # type: ignore[misc]
@@ -198,9 +200,9 @@ async def check_start(config: Config, pool: Pool) -> None:
     except RuntimeError as error:
         raise StartError(str(error)) from None
     async with pool.acquire() as connection:
-        number = await migrate.schema_number(connection)
-    if number < migrate.needed():
-        raise StartError(f"the database has schema {number}, this version needs {migrate.needed()}: run migrate")
+        number, lacks = await migrate.schema_number(connection), await migrate.missing(connection, "before")
+    if lacks:
+        raise StartError(f"the database has schema {number}, this version needs {lacks[-1]}: run migrate")
     missing = await missing_topics(config, list(TOPICS))
     if missing:
         raise StartError(f"topics are missing: {', '.join(missing)}; run topics create")

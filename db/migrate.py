@@ -52,15 +52,6 @@ def migrations() -> list[Migration]:
     return found
 
 
-def latest() -> int:
-    return max(migration.number for migration in migrations())
-
-
-def needed() -> int:
-    """The schema that this code works with: what is meant for after the new code may still be missing."""
-    return max(migration.number for migration in migrations() if migration.when == "before")
-
-
 async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS schema_migration (number integer PRIMARY KEY, name text NOT NULL,"
@@ -70,11 +61,22 @@ async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
     return {row["number"]: row["sha256"] for row in rows}
 
 
+async def _numbers(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy) -> set[int]:
+    if await connection.fetchval("SELECT to_regclass('schema_migration') IS NULL"):
+        return set()
+    return {row["number"] for row in await connection.fetch("SELECT number FROM schema_migration")}
+
+
 async def schema_number(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy) -> int:
     """The newest migration in the database, 0 when there is none."""
-    if await connection.fetchval("SELECT to_regclass('schema_migration') IS NULL"):
-        return 0
-    return int(await connection.fetchval("SELECT coalesce(max(number), 0) FROM schema_migration"))
+    return max(await _numbers(connection), default=0)
+
+
+async def missing(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, when: str) -> list[int]:
+    """The migrations meant for `before` or `after` the new code that the database lacks. This code works with one that
+    lacks none of `before`."""
+    done = await _numbers(connection)
+    return [each.number for each in migrations() if each.when == when and each.number not in done]
 
 
 async def apply(url: str, *, when: str | None = None) -> list[Migration]:

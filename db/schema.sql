@@ -8,7 +8,8 @@
 --   outbox             every event of ours, written in the transaction that made it true, published by the relay.
 --                      A `draft-requested` row with `not_before` waits there for the quiet window and for admission.
 --   draft_pipeline_run one per trigger message, channel and attempt. `phase` says which agent it waits for. A worker
---                      owns it by `lease_epoch` until `lease_until`; every write of a run compares the epoch.
+--                      owns it by `lease_epoch` until `lease_until`; every write of a run compares the epoch. What is
+--                      given back has no `lease_owner`; what still has one when the lease ends, its worker left behind.
 --   model_call         one per request, written before the request is made; where a monthly limit holds, its worst case
 --                      is reserved with it, in workspace_budget.
 --   draft_claim        the right to do one thing for a draft: revise, deliver, ask a person.
@@ -207,7 +208,7 @@ CREATE TABLE draft_pipeline_run (
                           CHECK (source IN ('pipeline', 'backfill', 'evaluate', 'replay')),
     policy_revision       integer NOT NULL,
     superseded_at         timestamptz,
-    lease_owner           text NOT NULL,
+    lease_owner           text,
     lease_epoch           bigint NOT NULL DEFAULT 1,
     lease_until           timestamptz NOT NULL,
     traceparent           text,

@@ -124,13 +124,13 @@ async def _server(connection: asyncpg.Connection, config: Config) -> AsyncIterat
         yield problem("rights", found, "apply deploy/postgres/grants.sql as the owner, after each migration")
         return
     applied = await migrate.schema_number(connection)
-    if applied < migrate.needed():
-        found = f"{applied}, this version needs {migrate.needed()}"
+    if lacks := await migrate.missing(connection, "before"):
+        found = f"{applied}, this version needs {lacks[-1]}"
         yield problem("schema number", found, "run `draft-pipeline migrate`")
         return
-    if applied < migrate.latest():
+    if due := await migrate.missing(connection, "after"):
         remedy = "when every process has this version, run `draft-pipeline migrate --when after`"
-        yield problem("schema number", f"{applied}, and {migrate.latest()} is meant for after the new code", remedy)
+        yield problem("schema number", f"{applied}, and {due[-1]} is meant for after the new code", remedy)
         return
     yield ok("schema number", str(applied))
     yield await _processes(connection)

@@ -68,13 +68,21 @@ async def wait_until_idle(
 
 
 async def left_to_do(connection: asyncpg.Connection, reader: GroupReader) -> dict[str, int]:
-    """Waiting rows first, then runs and due sends, then lag; only what is not zero."""
+    """Waiting rows first, then runs and due sends, then lag; only what is not zero. A broker that was just started, or
+    hangs, cannot tell lag for a while: it may be anything."""
+    from aiokafka.errors import KafkaError, KafkaTimeoutError
+
     from app.kafka.lagging import watermarks_of
     from db import sql
 
     rows = dict(await sql.ops.left_to_do.one(connection))
-    for lag in await reader.lags(await watermarks_of(connection)):
-        rows[f"lag {lag.topic}"] = rows.get(f"lag {lag.topic}", 0) + lag.lag
+    try:
+        for lag in await reader.lags(await watermarks_of(connection)):
+            rows[f"lag {lag.topic}"] = rows.get(f"lag {lag.topic}", 0) + lag.lag
+    except KafkaError as error:
+        if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+            raise
+        rows["lag_unknown"] = 1
     return {name: count for name, count in rows.items() if count}
 
 

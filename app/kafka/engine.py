@@ -26,6 +26,7 @@ from schemas.limits import SESSION_TIMEOUT_S
 
 log = structlog.get_logger()
 
+UNKNOWN: Final = -1  # partition and offset of an event that was not read from the broker
 HAND_OVER: Final = 2  # what _drain_messages races: the hand-over and the suspension
 _STREAM_BUFFER_EVENTS: Final = 128
 _POLL_RECORDS_MAX: Final = 500

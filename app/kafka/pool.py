@@ -7,6 +7,7 @@ when its effect is committed. Four fates and no fifth.
 import asyncio
 import random
 import time
+import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -44,11 +45,13 @@ class Capacity:
         self.events = self.bytes = 0
         self._freed = asyncio.Event()
 
-    def _fits(self, size: int) -> bool:
+    def fits(self, size: int) -> bool:
+        """Whether there is room for an event of so many bytes."""
         return self.events == 0 or (self.events < self._events and self.bytes + size <= self._bytes)
 
     async def take(self, size: int) -> None:
-        while not self._fits(size):
+        """Wait for room, then take it."""
+        while not self.fits(size):
             self._freed.clear()
             await self._freed.wait()
         self.events += 1
@@ -83,13 +86,14 @@ class EventPool:
         self._handler, self._dead_letter = handler, dead_letter
         self._capacity = Capacity(events_max, EVENT_BYTES_IN_FLIGHT_MAX)
         self._running: dict[tuple[int, int], _Running] = {}
+        self._adopted: dict[uuid.UUID, asyncio.Task[None]] = {}
         self._unexpected: deque[bool] = deque(maxlen=DEAD_LETTER_WINDOW_EVENTS)
         self._stopping = asyncio.Event()
         self.counts = {"done": 0, "dropped": 0, "retried": 0, "dead": 0}
 
     @property
     def in_flight(self) -> int:
-        return len(self._running)
+        return len(self._running) + len(self._adopted)
 
     @property
     def paused(self) -> bool:
@@ -111,6 +115,25 @@ class EventPool:
             return
         running = self._running[place] = _Running(acknowledge=[acknowledge])
         running.task = asyncio.create_task(self._run(record, running), name=record.topic)
+
+    async def adopt(self, event_id: uuid.UUID, record: Record) -> bool:
+        """Work on an event of a run that its worker left behind, if there is room now; returns whether there is.
+
+        Once: whoever owns its partition reads it again, and that one retries, dead-letters and acknowledges.
+        """
+        full = self.paused or not self._capacity.fits(record.bytes)
+        if full or self._stopping.is_set() or event_id in self._adopted:
+            return False
+        await self._capacity.take(record.bytes)
+        self._adopted[event_id] = asyncio.create_task(self._run_adopted(event_id, record), name=record.topic)
+        return True
+
+    async def _run_adopted(self, event_id: uuid.UUID, record: Record) -> None:
+        try:
+            await self._attempt(record, 0)
+        finally:
+            self._capacity.give(record.bytes)
+            del self._adopted[event_id]
 
     async def _run(self, record: Record, running: _Running) -> None:
         finished, began = False, time.monotonic()
@@ -186,6 +209,7 @@ class EventPool:
         """Take nothing new, let what runs finish within `grace_s`, then cancel; returns how many were cancelled."""
         self._stopping.set()
         tasks = [running.task for running in self._running.values() if running.task is not None]
+        tasks += self._adopted.values()
         if not tasks:
             return 0
         _, late = await asyncio.wait(tasks, timeout=grace_s)

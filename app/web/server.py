@@ -113,7 +113,7 @@ def create_app(config: Config) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pool = await create_pool(config.database_url or "", size=_CONNECTIONS, application="draft-pipeline web")
         async with pool.acquire() as connection:
-            if await migrate.schema_number(connection) < migrate.needed():
+            if await migrate.missing(connection, "before"):
                 raise StartError("the database's schema is too old: run migrate")
         web = app.state.web = Web(config, pool, metrics)
         async with web.running(), exporting(config, pool, web.lag, metrics):
@@ -162,7 +162,7 @@ async def ready(request: Request, response: Response) -> dict[str, Any]:
     reasons = []
     try:
         async with asyncio.timeout(_DATABASE_S_MAX), web.pool.acquire() as connection:
-            if await migrate.schema_number(connection) < migrate.needed():
+            if await migrate.missing(connection, "before"):
                 reasons.append("schema_too_old")
     except TRANSIENT:
         reasons.append("database_away")

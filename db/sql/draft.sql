@@ -2,7 +2,8 @@
 -- The judged draft, its event and the hand-over to revise, in one statement. The epoch moves too: a renewal under way
 -- must not extend a lease that was given back. A draft that a person has settled meanwhile is left as it is.
 WITH run AS (
-    UPDATE draft_pipeline_run SET phase = 'revise', lease_until = now(), lease_epoch = lease_epoch + 1, updated_at = now()
+    UPDATE draft_pipeline_run SET phase = 'revise', lease_owner = NULL, lease_until = now(), lease_epoch = lease_epoch + 1,
+           updated_at = now()
     WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING' AND phase = 'draft' RETURNING id, draft_id, workspace_id
 ), draft AS (
     UPDATE ai_draft d SET content = $3, original_content = $3, content_sha256 = $4, language = $5, hard_blocks = $6,
@@ -86,8 +87,8 @@ FROM draft_claim WHERE draft_id = $1 AND purpose = $2;
 -- name: settle_revision_if_leased(run_id, epoch, content, content_sha256, hard_blocks, confidence, revision_confidence, applied, iterations, outcome, event_id, key, value, headers, taken_s, chosen_iteration)
 -- What became of the revision: draft, claim, event and the hand-over to dispatch, in one statement.
 WITH run AS (
-    UPDATE draft_pipeline_run SET phase = 'dispatch', lease_until = now(), lease_epoch = lease_epoch + 1,
-           updated_at = now()
+    UPDATE draft_pipeline_run SET phase = 'dispatch', lease_owner = NULL, lease_until = now(),
+           lease_epoch = lease_epoch + 1, updated_at = now()
     WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING' AND phase = 'revise' RETURNING id, draft_id, workspace_id
 ), draft AS (
     UPDATE ai_draft d SET content = $3, content_sha256 = $4, hard_blocks = $5, auto_send_confidence = $6,

@@ -59,6 +59,12 @@ RETURNING id, topic, key, value, headers;
 -- The broker has acknowledged these rows.
 UPDATE outbox SET published_at = now() WHERE id = ANY ($1::bigint[]) AND published_at IS NULL;
 
+-- name: events_by_id(topics, event_ids)
+-- Events as they were written, those that retention has left.
+SELECT o.topic, o.event_id, o.key, o.value, o.headers, extract(epoch FROM o.created_at)::float8 AS created_s
+FROM unnest($1::text[], $2::uuid[]) AS wanted (topic, event_id)
+JOIN outbox o ON o.topic = wanted.topic AND o.event_id = wanted.event_id;
+
 -- name: waiting_counts()
 -- Requests that wait for quiet window or admission, and events that wait for the broker.
 SELECT count(*) FILTER (WHERE conversation IS NOT NULL) AS requests,

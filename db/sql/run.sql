@@ -167,8 +167,15 @@ SELECT id, superseded FROM renewed;
 
 -- name: release_lease(run_id, epoch)
 -- Give a lease back early, so that nobody waits for its end. Epoch + 1: a renewal under way finds nothing to renew.
-UPDATE draft_pipeline_run SET lease_until = now(), lease_epoch = lease_epoch + 1
+UPDATE draft_pipeline_run SET lease_owner = NULL, lease_until = now(), lease_epoch = lease_epoch + 1
 WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING';
+
+-- name: orphaned_runs(limit)
+-- Runs whose worker died or cannot reach the database: it let the lease end. One that was given back has no owner. The
+-- latest come first, so that some that nobody can take do not stand before others.
+SELECT id, draft_id, workspace_id, trigger_message_id, channel, attempt, phase FROM draft_pipeline_run
+WHERE finished_at IS NULL AND lease_owner IS NOT NULL AND lease_until < now()
+ORDER BY lease_until DESC LIMIT $1;
 
 -- name: run_with_context(run_id)
 -- A run with what it pinned.

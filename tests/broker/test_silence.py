@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from agents.fates import DONE, Fate
 from app.kafka.engine import Record
 from app.stack.local import LocalStack
 from tests.broker.test_engine_facts import place, until
-from tests.story.harness import config_of
+from tests.story.harness import config_of, frozen
 
 SILENT_S = 2.0
-
-
-@contextmanager
-def frozen(stack: LocalStack) -> Iterator[None]:
-    """The broker takes connections and answers nothing, for less than a session."""
-    assert stack.kafka.pid is not None
-    os.kill(stack.kafka.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(stack.kafka.pid, signal.SIGCONT)
 
 
 async def test_a_broker_that_hangs_is_noticed_although_the_fetch_loop_turns(stack: LocalStack) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.chaos.killing import WORKERS, rows_of, run_chaos
 from tests.chaos.sends import run_sends
+from tests.story.takeover import TAKEOVER_S_MAX
 
 KILLS = 20
 SHOWN_MAX = 40
@@ -39,7 +40,8 @@ async def main() -> int:
     )
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         chaos = await run_chaos(Path(folder), rows, kills=chosen.kills, seed=chosen.seed, workers=chosen.workers)
-    return report(chaos.table(), chaos.violations)
+    late = [f"taken over late: {each}" for each in chaos.takeovers if each.first_s > TAKEOVER_S_MAX]
+    return report(chaos.table(), chaos.violations + late)
 
 
 async def sending(count: int, kills: int, seed: int) -> int:

@@ -10,12 +10,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app.kafka.topics import create_topics
 from app.stack.local import LocalStack
+from app.worker import StartError, check_start
 from db import migrate
-from db.pool import connect
+from db.pool import connect, create_pool
 from tests.cli.conftest import Cli
 from tests.conftest import administer
 from tests.runbook import section
+from tests.story.harness import config_of
 
 INDEX = "followup_task_recent"
 ALL = [each.number for each in migrate.migrations()]
@@ -76,14 +79,18 @@ async def test_each_half_applies_its_own_migrations(empty: str, cli: Cli) -> Non
     assert [each["number"] for each in after.json] == _meant_for("after")
 
 
-async def test_the_new_code_works_before_the_second_half(empty: str, cli: Cli) -> None:
-    """What is meant for after it is not waited for; the doctor says that it is due."""
+async def test_a_worker_starts_after_the_first_half_and_not_before_it(empty: str, stack: LocalStack, cli: Cli) -> None:
+    """What is meant for after the new code is not waited for; the doctor says that it is due."""
+    config = config_of(stack)
+    await create_topics(config, 1)
+    pool = await create_pool(empty)
+    with pytest.raises(StartError, match=f"has schema 0, this version needs {_meant_for('before')[-1]}: run migrate"):
+        await check_start(config, pool)
     await migrate.apply(empty, when="before")
+    await check_start(config, pool)
+    await pool.close()
     told = await cli("doctor", env={"DATABASE_URL": empty})
     assert "--when after" in told.out
-    connection = await connect(empty)
-    assert await migrate.schema_number(connection) >= migrate.needed()
-    await connection.close()
 
 
 async def test_what_is_meant_for_after_the_new_code_waits_for_it(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +122,7 @@ async def test_then_runs_all_of_its_file_or_nothing(empty: str, cli: Cli, tmp_pa
     assert "secret" not in ended.err
     connection = await connect(empty)
     assert await connection.fetchval("SELECT to_regclass('then_one')") is None
-    assert await migrate.schema_number(connection) == migrate.latest()
+    assert await migrate.schema_number(connection) == ALL[-1]
     await connection.close()
 
 

@@ -6,10 +6,12 @@ Topic names and consumer groups are fixed, so every story that must not meet ano
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,6 +197,17 @@ async def pipeline(
             yield running
         finally:
             await running.close()
+
+
+@contextmanager
+def frozen(stack: LocalStack) -> Iterator[None]:
+    """The broker takes connections and answers nothing."""
+    assert stack.kafka.pid is not None
+    os.kill(stack.kafka.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(stack.kafka.pid, signal.SIGCONT)
 
 
 def config_of(stack: LocalStack) -> Config:

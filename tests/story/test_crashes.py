@@ -14,8 +14,9 @@ import pytest
 
 import agents
 import app
+from app.orphans import event_behind
 from tests.story.audit import audit, only
-from tests.story.harness import Pipeline, pipeline
+from tests.story.harness import Pipeline, frozen, pipeline
 from tests.story.rows import Workspace, row
 from tests.story.takeover import TAKEOVER_S_MAX, watch
 from tests.story.worker import Worker
@@ -73,16 +74,41 @@ def test_every_crash_point_in_the_code_is_killed_at_here() -> None:
 @pytest.mark.alone
 async def test_the_other_worker_has_a_dead_ones_runs_within_ten_seconds(crashes: Pipeline) -> None:
     """One of two workers is killed in the middle of its model calls: all of its runs are in the other's hands in time."""
+    doomed = await _amid_calls(crashes, 10_000)
+    await doomed.kill()
+    await _taken_over_in_time(crashes, doomed)
+    await crashes.idle(HEAL_S_MAX)
+
+
+@pytest.mark.alone
+async def test_a_dead_workers_runs_are_taken_over_without_the_broker(crashes: Pipeline) -> None:
+    """The broker hangs when the worker dies, so nothing is redelivered: the other one finds the runs by their leases."""
+    doomed = await _amid_calls(crashes, 20_000)
+    with frozen(crashes.stack):
+        await doomed.kill()
+        await _taken_over_in_time(crashes, doomed)
+    await crashes.idle(HEAL_S_MAX)
+    evidence = await audit(crashes, floor={"accepted": 20})
+    written = {(event["topic"], event["event_id"]) for event in evidence.tables["outbox"]}
+    for run in only(evidence, "draft_pipeline_run", status="COMPLETED"):
+        assert {event_behind({**run, "phase": phase}) for phase in ("draft", "revise", "dispatch")} <= written
+
+
+async def _amid_calls(crashes: Pipeline, first: int) -> Worker:
+    """A second worker that waits for the model, with several runs in hand."""
     [doomed] = await crashes.start(1)
     crashes.stack.model.behave({"default": {"latency_ms": 3_000}})
-    await crashes.produce([_message(10_000 + number) for number in range(40)])
+    await crashes.produce([_message(first + number) for number in range(40)])
     await crashes.until(lambda: _holds(crashes, doomed, 5), 30, "the second worker has runs in hand")
-    await crashes.kill(crashes.workers.index(doomed))
+    return doomed
+
+
+async def _taken_over_in_time(crashes: Pipeline, doomed: Worker) -> None:
     takeover = await watch(crashes, doomed)
+    print(takeover)
     crashes.stack.model.behave({"default": {"latency_ms": 100}})
     assert takeover.runs >= 5
     assert takeover.last_s <= TAKEOVER_S_MAX, str(takeover)
-    await crashes.idle(HEAL_S_MAX)
 
 
 async def _holds(crashes: Pipeline, worker: Worker, runs: int) -> bool:
