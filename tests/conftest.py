@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ if TEMPORARY_ROOT not in os.environ:
     _exit_codes: list[int] = []
 else:
     _exit_codes = [1]  # somebody else's root is not ours to remove
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts a run in the background has it ignored, and every process that a test starts inherits that:
+    # those that are to be interrupted would go on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(exitstatus: int) -> None:
