@@ -166,10 +166,10 @@ async def _claim_row(run: ActiveRun, connection: Connection, token: uuid.UUID, w
     claimed = {"draft_id": run.draft_id, "epoch": run.lease.epoch, "token": token, "owner": run.rim.process_id}
     age_s: float | None
     if worst is None:
-        age_s = await sql.draft.claim_revision_if_allowed.value(connection, lease_s=LEASE_S, **claimed)
+        age_s = await sql.draft.claim_revision_if_allowed.value(connection, **claimed)
     else:
         query = sql.draft.claim_revision_within_budget
-        age_s = await query.value(connection, lease_s=LEASE_S, worst_usd=worst, **claimed)
+        age_s = await query.value(connection, worst_usd=worst, **claimed)
     return age_s
 
 

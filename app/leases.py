@@ -20,6 +20,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 DRAINING = "handed_over"
+_AGAIN_S = 0.2
 
 
 class RunLease:
@@ -66,10 +67,14 @@ class RunLease:
 
 
 class LeaseKeeper:
-    """Keeps the leases of one process alive; a lease that is lost interrupts its task."""
+    """Keeps the leases of one process alive; a lease that is lost interrupts its task.
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    It renews over `own`, a pool that nobody else uses: behind everybody's statements it would come too late when the
+    database is slow, and living workers would lose their runs.
+    """
+
+    def __init__(self, pool: Pool, own: Pool) -> None:
+        self._pool, self._own = pool, own
         self._held: dict[uuid.UUID, RunLease] = {}
         self._draining = False
         self.looked_at = time.monotonic()
@@ -105,29 +110,34 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Renew until cancelled."""
+        pause_s = LEASE_RENEWAL_S
         while True:
-            await asyncio.sleep(LEASE_RENEWAL_S)
+            await asyncio.sleep(pause_s)
             self.looked_at = time.monotonic()
-            if self._held:
-                await self.renew()
+            pause_s = LEASE_RENEWAL_S if await self.renew() else _AGAIN_S
 
-    async def renew(self) -> None:
-        """Renew all leases once. A database that is away loses none: nobody else can take one meanwhile either."""
+    async def renew(self) -> bool:
+        """Renew all leases once; returns whether the database answered in time. What hangs is given up, so that another
+        try, on a connection of its own, still comes before the leases end."""
         held = dict(self._held)
+        if not held:
+            return True
         try:
-            rows = await sql.run.renew_leases.rows(
-                self._pool,
-                run_ids=list(held),
-                epochs=[lease.epoch for lease in held.values()],
-                lease_s=LEASE_S,
-                tokens=[lease.token for lease in held.values() if lease.token is not None],
-            )
+            async with asyncio.timeout(LEASE_RENEWAL_S):
+                rows = await sql.run.renew_leases.rows(
+                    self._own,
+                    run_ids=list(held),
+                    epochs=[lease.epoch for lease in held.values()],
+                    lease_s=LEASE_S,
+                    tokens=[lease.token for lease in held.values() if lease.token is not None],
+                )
         except (*TRANSIENT, asyncpg.PostgresError) as error:
             log.warning("lease_renewal_failed", error_class=type(error).__name__, rows=len(held))
-            return
+            return False
         superseded = {row["id"]: row["superseded"] for row in rows}
         for run_id, lease in held.items():
             if run_id not in superseded:
                 lease.interrupt("lease_lost")
             elif superseded[run_id]:
                 lease.interrupt("superseded")
+        return True

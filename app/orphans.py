@@ -28,6 +28,10 @@ LOOK_S: Final = 1.0
 TRUST_S: Final = 3 * LEASE_RENEWAL_S
 _GAP_S_MAX: Final = 3 * LOOK_S
 _ROWS_MAX: Final = 200
+UNOWNED_S_MAX: Final = 30.0
+# Every taking moves the epoch, every hand-over, too. A run that goes from worker to worker, each of which dies of it or
+# stands still, is left to the one that reads its event.
+_EPOCH_MAX: Final = 30
 
 
 def event_behind(run: Mapping[str, Any]) -> tuple[str, EventId]:
@@ -38,15 +42,15 @@ def event_behind(run: Mapping[str, Any]) -> tuple[str, EventId]:
             return DRAFT_REQUESTED.name, event_id("draft-requested", *cause)
         case Phase.REVISE:
             return DRAFT_EVALUATED.name, event_id("draft-evaluated", run["draft_id"])
-        case Phase.DISPATCH | Phase.DONE:
+        case _:
             return REVISION_RESULT.name, event_id("revision-result", run["draft_id"])
 
 
 class Orphans:
     """Looks for runs that were left behind and gives the events behind them to the agents' pools.
 
-    Leases end as well when the database is away, for living workers, too. So nothing is taken before it answered for
-    TRUST_S without a gap: until then everybody who lives has renewed.
+    Leases end as well when the database is away, for living workers, too. So nothing is taken before it answered, as
+    one that can be written to, for TRUST_S without a gap: who lives has renewed by then.
     """
 
     def __init__(
@@ -68,10 +72,13 @@ class Orphans:
     async def look(self) -> int:
         """Take over what was left behind; returns how many runs an agent has begun to work on."""
         began = self._clock()
-        runs = await sql.run.orphaned_runs.rows(self._pool, limit=_ROWS_MAX)
-        if began - self._answered_at > _GAP_S_MAX:
-            self._answers_since = began
-        self._answered_at = self._clock()
+        runs = await sql.run.orphaned_runs.rows(
+            self._pool, unowned_s=UNOWNED_S_MAX, epoch_max=_EPOCH_MAX, limit=_ROWS_MAX
+        )
+        answered_at = self._clock()
+        if answered_at - self._answered_at > _GAP_S_MAX:
+            self._answers_since = answered_at
+        self._answered_at = answered_at
         if not runs or began - self._answers_since < TRUST_S:
             return 0
         wanted = [event_behind(dict(run)) for run in runs]

@@ -70,7 +70,8 @@ class Worker:
         self.metrics, self.tracing = WorkerMetrics(), tracing_for(config, "worker")
         counting = Counting(self.metrics)
         self.model = ModelClient(config, metrics=self.metrics, tracing=self.tracing)
-        self.keeper = LeaseKeeper(pool)
+        self.lease_pool = Pool(config.database_url or "", 2, "draft-pipeline leases")
+        self.keeper = LeaseKeeper(pool, self.lease_pool)
         self.producer = RowProducer(config)
         self.relay = Relay(pool, self.producer, self.metrics, counting.rows)
         self.fence = InboundFence(config, pool)
@@ -129,7 +130,7 @@ class Worker:
         self._forever("heartbeat", lambda: beat_forever(self.rim, "worker", self.figures))
         self._forever("slack", SlackPosting(self.config, self.pool).run)
         self._forever("sweep", lambda: sweep_forever(self.rim))
-        self._forever("orphans", Orphans(self.pool, self.pools).run)
+        self._forever("orphans", Orphans(self.lease_pool, self.pools).run)
         await asyncio.gather(self.ingest.wait_consuming(), *(engine.start() for engine in self.engines.values()))
         for engine in self.engines.values():
             self._forever(f"engine-{engine.topic}", lambda engine=engine: self._supervise(engine))  # type: ignore[misc]
@@ -188,7 +189,7 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(*TRANSIENT, asyncpg.PostgresError):
             await sql.run.forget_process.run(self.pool, process_id=self.rim.process_id)
-        await asyncio.gather(self.producer.stop(), self.fence.stop(), self.model.close())
+        await asyncio.gather(self.producer.stop(), self.fence.stop(), self.model.close(), self.lease_pool.close())
         await asyncio.to_thread(self.tracing.close)
         log.info("worker_stopped", duration_s=round(time.monotonic() - began, 2))
 

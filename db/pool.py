@@ -54,16 +54,10 @@ class Pool:
         self._closed = False
 
     async def _take(self) -> asyncpg.Connection:
-        while not self._free:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._wake()
-                raise
-        self._free -= 1
+        if self._free:  # then nobody waits
+            self._free -= 1
+        else:
+            await self._turn()
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():
@@ -71,16 +65,27 @@ class Pool:
         try:
             return await connect(self._url, application=self._application)
         except BaseException:
-            self._free += 1
-            self._wake()
+            self._pass_on()
             raise
 
-    def _wake(self) -> None:
+    async def _turn(self) -> None:
+        """First come, first served: whoever gives a place up passes it to the one who waits longest."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
+        self._free += 1
 
     def _give(self, connection: asyncpg.Connection, *, whole: bool) -> None:
         """`whole`: the last statement ended. Else the connection may still be busy, and is closed."""
@@ -88,8 +93,7 @@ class Pool:
             self._idle.append(connection)
         else:
             connection.terminate()
-        self._free += 1
-        self._wake()
+        self._pass_on()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[asyncpg.Connection]:

@@ -26,10 +26,11 @@ FROM ai_draft d JOIN workspace_settings s ON s.workspace_id = d.workspace_id
 LEFT JOIN draft_pipeline_run r ON r.id = d.run_id
 WHERE d.id = $1;
 
--- name: claim_revision_if_allowed(draft_id, epoch, token, owner, lease_s)
--- The one right to revise a draft. The gates are part of the statement. A claim whose holder died is taken over.
+-- name: claim_revision_if_allowed(draft_id, epoch, token, owner)
+-- The one right to revise a draft. The gates are part of the statement. A claim whose holder died is taken over: it ends
+-- with the run's lease.
 WITH allowed AS (
-    SELECT d.id FROM ai_draft d
+    SELECT d.id, r.lease_until FROM ai_draft d
     JOIN draft_pipeline_run r ON r.id = d.run_id
     JOIN workspace_settings s ON s.workspace_id = d.workspace_id
     WHERE d.id = $1 AND r.lease_epoch = $2 AND r.status = 'RUNNING' AND r.superseded_at IS NULL
@@ -38,7 +39,7 @@ WITH allowed AS (
                       AND k.name IN ('AUTO_SEND_DISABLED', 'AUTO_SEND_REVISION_DISABLED'))
 ), claim AS (
     INSERT INTO draft_claim AS c (draft_id, purpose, token, claimed_by, lease_until)
-    SELECT id, 'revision', $3, $4, now() + make_interval(secs => $5) FROM allowed
+    SELECT id, 'revision', $3, $4, lease_until FROM allowed
     ON CONFLICT (draft_id, purpose) DO UPDATE
     SET token = excluded.token, claimed_by = excluded.claimed_by, lease_until = excluded.lease_until
     WHERE c.settled_at IS NULL AND c.lease_until < now()
@@ -49,11 +50,11 @@ SET auto_send_revision_attempted_at = coalesce(d.auto_send_revision_attempted_at
 FROM claim WHERE d.id = claim.draft_id
 RETURNING extract(epoch FROM now() - claim.claimed_at)::float8 AS age_s;
 
--- name: claim_revision_within_budget(draft_id, epoch, token, owner, lease_s, worst_usd)
+-- name: claim_revision_within_budget(draft_id, epoch, token, owner, worst_usd)
 -- The same where a monthly limit holds: one iteration's worst case must fit. A takeover's calls look for themselves.
 -- A statement of its own, so that a workspace without a limit does not depend on the budget's table.
 WITH allowed AS (
-    SELECT d.id FROM ai_draft d
+    SELECT d.id, r.lease_until FROM ai_draft d
     JOIN draft_pipeline_run r ON r.id = d.run_id
     JOIN workspace_settings s ON s.workspace_id = d.workspace_id
     WHERE d.id = $1 AND r.lease_epoch = $2 AND r.status = 'RUNNING' AND r.superseded_at IS NULL
@@ -61,12 +62,12 @@ WITH allowed AS (
       AND NOT EXISTS (SELECT 1 FROM kill_switch k WHERE k.disabled
                       AND k.name IN ('AUTO_SEND_DISABLED', 'AUTO_SEND_REVISION_DISABLED'))
       AND (s.monthly_budget_usd IS NULL OR d.auto_send_revision_attempted_at IS NOT NULL
-           OR $6::numeric <= s.monthly_budget_usd - coalesce((
+           OR $5::numeric <= s.monthly_budget_usd - coalesce((
               SELECT b.spent_usd + b.reserved_usd FROM workspace_budget b WHERE b.workspace_id = d.workspace_id
               AND b.month = date_trunc('month', now() AT TIME ZONE 'UTC')::date), 0))
 ), claim AS (
     INSERT INTO draft_claim AS c (draft_id, purpose, token, claimed_by, lease_until)
-    SELECT id, 'revision', $3, $4, now() + make_interval(secs => $5) FROM allowed
+    SELECT id, 'revision', $3, $4, lease_until FROM allowed
     ON CONFLICT (draft_id, purpose) DO UPDATE
     SET token = excluded.token, claimed_by = excluded.claimed_by, lease_until = excluded.lease_until
     WHERE c.settled_at IS NULL AND c.lease_until < now()

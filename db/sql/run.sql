@@ -170,12 +170,14 @@ SELECT id, superseded FROM renewed;
 UPDATE draft_pipeline_run SET lease_owner = NULL, lease_until = now(), lease_epoch = lease_epoch + 1
 WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING';
 
--- name: orphaned_runs(limit)
--- Runs whose worker died or cannot reach the database: it let the lease end. One that was given back has no owner. The
--- latest come first, so that some that nobody can take do not stand before others.
+-- name: orphaned_runs(unowned_s, epoch_max, limit)
+-- Runs whose worker died or cannot reach the database: it let the lease end. One that was given back has no owner, and
+-- waits for its event; what nobody took for so long has lost it. The latest come first, so that some that nobody can take
+-- do not stand before others. Locked, so that a standby does not answer, and a renewal under way is not overtaken.
 SELECT id, draft_id, workspace_id, trigger_message_id, channel, attempt, phase FROM draft_pipeline_run
-WHERE finished_at IS NULL AND lease_owner IS NOT NULL AND lease_until < now()
-ORDER BY lease_until DESC LIMIT $1;
+WHERE finished_at IS NULL AND lease_epoch <= $2
+  AND lease_until < now() - CASE WHEN lease_owner IS NULL THEN make_interval(secs => $1) ELSE interval '0' END
+ORDER BY lease_until DESC LIMIT $3 FOR UPDATE SKIP LOCKED;
 
 -- name: run_with_context(run_id)
 -- A run with what it pinned.

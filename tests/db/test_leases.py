@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from app.leases import LeaseKeeper
 from db import sql
-from db.pool import Pool, connect, create_pool
+from db.pool import Pool, connect, create_pool, transaction
 from tests.conftest import Database
 from tests.db.rows import Seeded, seed
 
@@ -62,12 +64,44 @@ async def test_a_holder_whose_lease_was_taken_over_is_interrupted(pool: Pool, ru
     epoch = await take(pool, run, "zombie")
     assert epoch is not None
     await pool.execute("UPDATE draft_pipeline_run SET lease_until = now() - interval '1 second'")
-    keeper = LeaseKeeper(pool)
+    keeper = LeaseKeeper(pool, pool)
     async with keeper.holding(run.run, epoch) as lease:
         assert await take(pool, run, "next") == epoch + 1
         await keeper.renew()
         with pytest.raises(Exception, match="lease_lost"):
             lease.check()
+
+
+async def test_leases_are_renewed_whatever_else_waits_for_the_database(
+    pool: Pool, database: Database, run: Seeded
+) -> None:
+    """All connections of the process are taken, and more is waiting: the renewal has one of its own."""
+    epoch = await take(pool, run, "one")
+    assert epoch is not None
+    busy, own = Pool(database.url, 1, "busy"), Pool(database.url, 1, "own")
+    keeper = LeaseKeeper(busy, own)
+    async with busy.acquire(), keeper.holding(run.run, epoch) as lease:
+        waiting = asyncio.create_task(busy.fetchval("SELECT 1"))
+        assert await keeper.renew()
+        lease.check()
+        lease.given_back()
+    assert await waiting == 1
+    await asyncio.gather(busy.close(), own.close())
+
+
+async def test_a_renewal_that_hangs_is_given_up_in_time_for_another(pool: Pool, run: Seeded) -> None:
+    """A connection that leads nowhere, or a row that somebody holds: the next try comes before the lease has ended."""
+    epoch = await take(pool, run, "one")
+    assert epoch is not None
+    keeper = LeaseKeeper(pool, pool)
+    async with keeper.holding(run.run, epoch) as lease:
+        async with transaction(pool) as connection:
+            await connection.execute("SELECT 1 FROM draft_pipeline_run WHERE id = $1 FOR UPDATE", run.run)
+            began = time.monotonic()
+            assert not await keeper.renew()
+            assert time.monotonic() - began < LEASE_S / 2
+        lease.check()
+        assert await keeper.renew()
 
 
 async def test_one_live_process_holds_a_static_worker_id(pool: Pool) -> None:

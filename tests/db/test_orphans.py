@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 
 from agents.fates import DONE, Fate, Retry
 from app.kafka.engine import UNKNOWN, Record
 from app.kafka.pool import EventPool
-from app.orphans import LOOK_S, TRUST_S, Orphans, event_behind
+from app.orphans import LOOK_S, TRUST_S, UNOWNED_S_MAX, Orphans, event_behind
 from db import sql
-from db.pool import Pool, connect, create_pool
+from db.pool import Pool, connect, create_pool, transaction
 from schemas.topics import DRAFT_EVALUATED, DRAFT_REQUESTED, REVISION_RESULT
 from tests.conftest import Database
 from tests.db.rows import Seeded, seed
@@ -23,12 +24,13 @@ LOOKS = round(TRUST_S / LOOK_S)  # that are not trusted
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """Seconds that pass when told to; `each` more whenever it is read."""
 
     def __init__(self) -> None:
-        self.now = 1_000.0
+        self.now, self.each = 1_000.0, 0.0
 
     def __call__(self) -> float:
+        self.now += self.each
         return self.now
 
 
@@ -134,6 +136,55 @@ async def test_nothing_is_taken_over_before_the_living_could_renew(pool: Pool, r
     assert await worker.look(seconds=30.0) == 0  # a gap: it was away, or this process was frozen
     assert [await worker.look() for _ in range(LOOKS)] == [0] * (LOOKS - 1) + [1]
     await worker.ended()
+
+
+async def test_an_answer_that_took_long_proves_nothing(pool: Pool, run: Seeded) -> None:
+    """The database stood still meanwhile, for those who renew as well."""
+    worker = Worker(pool)
+    await pool.execute("UPDATE draft_pipeline_run SET lease_until = now() + interval '1 minute'")
+    assert await worker.look_until_trusted() == 0
+    await pool.execute("UPDATE draft_pipeline_run SET lease_until = now()")
+    worker.clock.each = 25.0
+    assert await worker.look() == 0
+    worker.clock.each = 0.0
+    assert await worker.look_until_trusted() == 1
+    await worker.ended()
+
+
+async def test_a_standby_that_answers_proves_nothing(database: Database, run: Seeded) -> None:
+    """While another server is promoted it answers to reads, and nobody can renew."""
+    standby = await create_pool(f"{database.url}?default_transaction_read_only=on")
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await Worker(standby).look()
+    await standby.close()
+
+
+async def test_a_run_whose_renewal_is_under_way_is_left_alone(pool: Pool, run: Seeded) -> None:
+    """It may hang in its COMMIT; whoever took the run then would take it from a living worker."""
+    worker = Worker(pool)
+    async with transaction(pool) as connection:
+        await connection.execute("UPDATE draft_pipeline_run SET lease_until = now() + interval '8 seconds'")
+        assert await worker.look_until_trusted() == 0
+    assert worker.given == []
+
+
+async def test_what_nobody_took_for_long_has_lost_its_event(pool: Pool, run: Seeded) -> None:
+    """A run that was handed over or given back waits for its event; after UNOWNED_S_MAX it is taken up without."""
+    worker = Worker(pool)
+    await pool.execute("UPDATE draft_pipeline_run SET lease_owner = NULL, lease_until = now() - interval '10 seconds'")
+    assert await worker.look_until_trusted() == 0
+    await pool.execute(
+        "UPDATE draft_pipeline_run SET lease_until = now() - make_interval(secs => $1)", UNOWNED_S_MAX + 1
+    )
+    assert await worker.look() == 1
+    await worker.ended()
+
+
+async def test_a_run_that_its_workers_die_of_does_not_go_round(pool: Pool, run: Seeded) -> None:
+    """After many takings it is left to the one that reads its event."""
+    worker = Worker(pool)
+    await pool.execute("UPDATE draft_pipeline_run SET lease_epoch = 31")
+    assert await worker.look_until_trusted() == 0
 
 
 async def test_what_has_no_room_is_taken_over_later(pool: Pool, run: Seeded) -> None:

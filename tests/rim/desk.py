@@ -56,7 +56,7 @@ class Desk:
         config = Config(_env_file=None, **values)
         self.pool, self.workspace, self.model = pool, workspace, ModelClient(config)
         self.rows: list[OutboxRow] = []
-        self.keeper = LeaseKeeper(pool)
+        self.keeper = LeaseKeeper(pool, pool)
         self.rim = Rim(
             pool=pool,
             model=self.model,
