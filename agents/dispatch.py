@@ -53,23 +53,27 @@ async def handle(event: RevisionResult, rim: Rim) -> Fate:
     if taken is None:
         return await leased_elsewhere(rim, event.run_id, Phase.DISPATCH)
     async with rim.leases.holding(event.run_id, taken["lease_epoch"]) as lease:
-        row = await sql.run.run_with_context.row(rim.pool, run_id=event.run_id)
-        standing = await sql.delivery.send_standing.row(rim.pool, draft_id=event.draft_id)
-        if row is None or standing is None:
-            return Dropped("draft_erased")
-        state = state_of(row).with_text(standing["content"])
-        if taken["superseded"] or event.outcome is RevisionOutcome.SUPERSEDED:
-            run = await active_run(rim, lease)
-            await end_run(run, RunStatus.ABORTED, "superseded")
-            await count_superseded(run)
-            return DONE
-        if standing["status"] != DraftStatus.PENDING:  # a person settled it while it was tried again
-            await end_run(await active_run(rim, lease), RunStatus.ABORTED, "draft_settled")
-            return DONE
         try:
-            await _decide(rim, lease, state, standing, event, row["traceparent"])
+            return await _dispatch(event, rim, lease, superseded=taken["superseded"])
         except Interrupted as interrupted:
             return Retry(0.1, interrupted.reason)
+
+
+async def _dispatch(event: RevisionResult, rim: Rim, lease: Lease, *, superseded: bool) -> Fate:
+    """Decide, or end a run whose draft is not to be decided any more. Raises Interrupted when the lease is lost."""
+    row = await sql.run.run_with_context.row(rim.pool, run_id=event.run_id)
+    standing = await sql.delivery.send_standing.row(rim.pool, draft_id=event.draft_id)
+    if row is None or standing is None:
+        return Dropped("draft_erased")
+    if superseded or event.outcome is RevisionOutcome.SUPERSEDED:
+        run = await active_run(rim, lease)
+        await end_run(run, RunStatus.ABORTED, "superseded")
+        await count_superseded(run)
+    elif standing["status"] != DraftStatus.PENDING:  # a person settled it while it was tried again
+        await end_run(await active_run(rim, lease), RunStatus.ABORTED, "draft_settled")
+    else:
+        state = state_of(row).with_text(standing["content"])
+        await _decide(rim, lease, state, standing, event, row["traceparent"])
     return DONE
 
 

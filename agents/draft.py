@@ -100,20 +100,28 @@ async def _work(run_id: Any, epoch: int, rim: Rim) -> Fate:
 
 async def _to_the_end(run: ActiveRun) -> Fate:
     try:
+        await _judged_or_ended(run)
+    except Interrupted as interrupted:
+        return Retry(0.1, interrupted.reason)
+    finally:
+        await give_up_next_call(run)
+    return DONE
+
+
+async def _judged_or_ended(run: ActiveRun) -> None:
+    """The draft is evaluated, or the run ends without. Raises Interrupted when it is not ours to end."""
+    try:
         await _ask_all(run)
         await _record_evaluation(run)
     except Interrupted as interrupted:
         if interrupted.reason != "superseded":
-            return Retry(0.1, interrupted.reason)
+            raise
         await _end(run, RunStatus.ABORTED, "superseded")
         await count_superseded(run)
     except StageFailed as failed:
         await _end(run, RunStatus.FAILED, f"{failed.stage}_failed")
     except OverBudget as over:
         await _end(run, RunStatus.FAILED, over.reason)
-    finally:
-        await give_up_next_call(run)
-    return DONE
 
 
 async def _end(run: ActiveRun, status: RunStatus, reason: str) -> None:

@@ -1,13 +1,18 @@
 """A run that ends without a decision: superseded, or failed so that a person must write."""
 
+import uuid
+from dataclasses import dataclass
+
 import asyncpg
 import structlog
 
+from agents.booking import Plan
 from agents.calling import ActiveRun
 from agents.context import token_estimate
 from agents.holding import failed_meeting, with_followup
 from agents.outcomes import draft_outcome, envelope, row_of, sha256_of
 from agents.persist import TRANSIENT, persist
+from agents.rim import Interrupted, Lease, Rim
 from agents.stages import STAGES, next_draft_stage
 from agents.starting import trace_of
 from db import sql
@@ -18,46 +23,78 @@ from schemas.ids import derive
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class _Left:
+    """What a run that ends leaves to a person: a text, if there is one, for how long, and what of a meeting."""
+
+    draft_id: uuid.UUID
+    traceparent: str | None
+    text: str | None
+    review_s: float
+    plan: Plan | None
+
+
 async def end_run(run: ActiveRun, status: RunStatus, reason: str) -> None:
-    """End `run` as ABORTED (its draft is superseded) or FAILED (a person is asked), with one outcome event."""
-    draft = await sql.draft.draft_by_id.row(run.rim.pool, draft_id=run.draft_id)
+    """End `run` as ABORTED (its draft is superseded) or FAILED (a person is asked), with one outcome event. Raises
+    Interrupted when the lease is lost: whoever has it ends the run, or goes on."""
+    settings = run.state.snapshot.settings
+    plan = failed_meeting(run, reason) if status is RunStatus.FAILED else None
+    left = _Left(run.draft_id, run.traceparent, run.state.text or None, settings.review_s_max, plan)
+    await _end(run.rim, run.lease, left, status, reason)
+
+
+async def fail_unread(rim: Rim, lease: Lease, draft_id: uuid.UUID, reason: str) -> None:
+    """End a run whose stored state cannot be read: a person is asked, without a text of it. Raises Interrupted."""
+    standing = await sql.delivery.send_standing.row(rim.pool, draft_id=draft_id)
+    if standing is not None:
+        left = _Left(draft_id, standing["traceparent"], None, standing["review_s_max"], None)
+        await _end(rim, lease, left, RunStatus.FAILED, reason)
+
+
+async def _end(rim: Rim, lease: Lease, left: _Left, status: RunStatus, reason: str) -> None:
+    draft = await sql.draft.draft_by_id.row(rim.pool, draft_id=left.draft_id)
     if draft is None:
         return
     failed = status is RunStatus.FAILED
     action = Action.NEEDS_REVIEW if failed else Action.NONE
     event = draft_outcome(
         draft,
-        run_id=run.run_id,
+        run_id=lease.run_id,
         action=action,
         status=OutcomeStatus.AWAITING_REVIEW if failed else OutcomeStatus.SUPERSEDED,
         reason=reason,
     )
-    written = envelope(event, event.event_id, trace_of(run.run_id, run.traceparent))
-    text = run.state.text or None
-    plan = failed_meeting(run, reason) if failed else None
+    written = envelope(event, event.event_id, trace_of(lease.run_id, left.traceparent))
 
     async def end(executor: Executor) -> int | None:
         outbox_id: int | None = await sql.draft.end_run_if_leased.value(
             executor,
-            run_id=run.run_id,
-            epoch=run.lease.epoch,
+            run_id=lease.run_id,
+            epoch=lease.epoch,
             run_status=status,
             reason=reason,
             action=action,
             draft_status=DraftStatus.PENDING if failed else DraftStatus.SUPERSEDED,
-            content=text,
-            content_sha256=sha256_of(text) if text else None,
-            review_id=derive("review", run.draft_id) if failed else None,
-            review_s=run.state.snapshot.settings.review_s_max,
+            content=left.text,
+            content_sha256=sha256_of(left.text) if left.text else None,
+            review_id=derive("review", left.draft_id) if failed else None,
+            review_s=left.review_s,
             **written,
         )
         return outbox_id
 
-    outbox_id = await persist(run.rim, lambda: with_followup(run.rim.pool, run.draft_id, plan, end))
-    run.lease.given_back()
-    run.rim.run_ended()
+    outbox_id = await persist(rim, lambda: with_followup(rim.pool, left.draft_id, left.plan, end))
+    if outbox_id is None and await _still_runs(rim, lease.run_id):
+        raise Interrupted("lease_lost")
+    lease.given_back()
+    rim.run_ended()
     if outbox_id is not None:
-        run.rim.publisher.publish([row_of(outbox_id, event.topic, written)])
+        rim.publisher.publish([row_of(outbox_id, event.topic, written)])
+
+
+async def _still_runs(rim: Rim, run_id: uuid.UUID) -> bool:
+    standing = await persist(rim, lambda: sql.run.run_standing.row(rim.pool, run_id=run_id))
+    return standing is not None and standing["status"] == RunStatus.RUNNING
 
 
 async def count_superseded(run: ActiveRun) -> None:

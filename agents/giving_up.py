@@ -2,11 +2,10 @@
 
 import uuid
 
-import asyncpg
 import structlog
 
-from agents.calling import ActiveRun
-from agents.ending import end_run
+from agents.ending import end_run, fail_unread
+from agents.persist import TRANSIENT
 from agents.resuming import active_run
 from agents.revise import settle_with_error
 from agents.rim import Interrupted, Rim
@@ -22,7 +21,8 @@ _REASON = "unexpected_error"
 
 
 async def give_up(event: Event, rim: Rim) -> None:
-    """End what `event` was to move on. A run that is leased elsewhere is that worker's business."""
+    """End what `event` was to move on. A run that is leased elsewhere is that worker's business. Raises
+    Interrupted when that happens meanwhile, and what a database that is away raises."""
     match event:
         case DraftRequested():
             run = run_id(event.workspace_id, event.trigger_message_id, event.channel, event.attempt)
@@ -50,7 +50,9 @@ async def _fail(rim: Rim, run: uuid.UUID, phase: Phase) -> None:
         return
     async with rim.leases.holding(run, taken["lease_epoch"]) as lease:
         try:
-            active: ActiveRun = await active_run(rim, lease)
-            await end_run(active, RunStatus.FAILED, _REASON)
-        except (Interrupted, asyncpg.PostgresError) as error:
-            log.error("give_up_failed", run_id=str(run), exc_info=error)
+            await end_run(await active_run(rim, lease), RunStatus.FAILED, _REASON)
+        except (Interrupted, *TRANSIENT):
+            raise
+        except Exception as error:  # what made the event fail may make this fail, too
+            log.error("run_not_readable", run_id=str(run), exc_info=error)
+            await fail_unread(rim, lease, taken["draft_id"], _REASON)

@@ -39,7 +39,7 @@ class Health:
             + [
                 f"fetch_stalled:{engine.topic}"
                 for engine in self._worker.engines.values()
-                if now - engine.fetched_at > _FETCH_STALL_S_MAX
+                if engine.stalled_s > _FETCH_STALL_S_MAX
             ]
         )
 

@@ -96,7 +96,7 @@ class IngestProcess:
             figures = {
                 "consuming": not self.engine.crashed,
                 "in_flight": self.ingesting.in_flight,
-                "fetch_age_s": round(time.monotonic() - self.engine.fetched_at, 1),
+                "fetch_age_s": round(self.engine.stalled_s, 1),
                 "broker_silent_s": round(self.engine.silence.seconds, 1),
                 "paused": self.ingesting.paused,
                 **self.ingesting.counts,

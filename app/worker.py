@@ -45,6 +45,7 @@ from app.wiring import AGENTS, durable_or_refuse, handler, process_id, sleep, sw
 from db import migrate, sql
 from db.pool import Pool, create_pool, transaction
 from schemas.codes import DeadLetterReason
+from schemas.events import Event
 from schemas.limits import HEARTBEAT_S, STOP_GRACE_S
 from schemas.topics import TOPICS
 from schemas.traces import read_traceparent
@@ -118,8 +119,15 @@ class Worker:
         self.relay.publish(await persist(self.rim, write))
         event = read_event(AGENTS[record.topic].event, record.value)
         if not isinstance(event, Unreadable):
-            await give_up(event, self.rim)
+            await self._give_up(event)
         log.warning("dead_letter", topic=record.topic, code=code, partition=record.partition, offset=record.offset)
+
+    async def _give_up(self, event: Event) -> None:
+        """The letter is durable, so its record is acknowledged whatever becomes of this."""
+        try:
+            await persist(self.rim, lambda: give_up(event, self.rim))
+        except Exception as error:
+            log.error("give_up_failed", topic=event.topic, exc_info=error)
 
     async def start(self) -> None:
         """Start everything; returns when all agents consume."""

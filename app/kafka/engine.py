@@ -193,7 +193,8 @@ class Engine:
         self.topic, self.group = topic, group
         self._config, self._consume = config, consume
         self.progress = Assignment()
-        self.fetched_at = time.monotonic()
+        self.fetched_at = self._taken_at = time.monotonic()
+        self._waits_for_room = self._started = False
         self.silence = Silence()
         self._starts = 0
         self._rebalances = 0
@@ -237,8 +238,14 @@ class Engine:
         return max(self._starts - 1, 0)
 
     @property
+    def stalled_s(self) -> float:
+        """Seconds since the fetch loop last ran. An agent that is full makes it wait: that is no standstill."""
+        return 0.0 if self._waits_for_room else time.monotonic() - max(self.fetched_at, self._taken_at)
+
+    @property
     def crashed(self) -> bool:
-        return self._app is None or bool(self._app.crashed or self._app.should_stop)
+        """Whether it consumes no more, or never began to: it is to be stopped and started."""
+        return self._app is None or not self._started or bool(self._app.crashed or self._app.should_stop)
 
     async def start(self) -> None:
         """Join the group and begin to consume. Raises TimeoutError when the broker does not answer in time."""
@@ -247,11 +254,12 @@ class Engine:
         self._starts += 1
         async with asyncio.timeout(_START_S_MAX):
             await app.start()
+        self._started = True
 
     async def stop(self) -> None:
         """Leave the group; what was acked is committed first."""
         self._rebalances = self.rebalances
-        app, self._app = self._app, None
+        app, self._app, self._started = self._app, None, False
         if app is None:
             return
         try:
@@ -299,7 +307,11 @@ class Engine:
             async for event in stream.noack().events():
                 record = record_of(event)
                 place = (event.message.generation_id, record.partition, record.offset)
-                await consume(record, partial(progress.done, *place))
+                self._waits_for_room = True
+                try:
+                    await consume(record, partial(progress.done, *place))
+                finally:
+                    self._waits_for_room, self._taken_at = False, time.monotonic()
 
         app.agent(topic, name=f"{self.topic}-agent")(agent)
         return app

@@ -152,6 +152,8 @@ class EventPool:
         failures = 0
         while True:
             fate = await self._attempt(record, failures)
+            if isinstance(fate, Dead):
+                fate = await self._bury(record, fate, failures + 1)
             match fate:
                 case Done():
                     self._count("done", unexpected=False)
@@ -165,8 +167,7 @@ class EventPool:
                     failures += reason.startswith("unexpected")
                     if await self._stopped_within(after_s, record, waits_for_other=reason.endswith("_elsewhere")):
                         return False
-                case Dead(code, error):
-                    await self._dead_letter(record, code, error, failures + 1)
+                case Dead(code):
                     self._count("dead", unexpected=code == DeadLetterReason.UNEXPECTED_ERROR)
                     return True
                 case _ as never:
@@ -185,6 +186,15 @@ class EventPool:
             if self.paused:
                 return Retry(_PAUSED_RETRY_S * random.uniform(0.5, 1.0), "agent_paused")  # noqa: S311 - spreads load
             return Dead(DeadLetterReason.UNEXPECTED_ERROR, type(error).__name__)
+
+    async def _bury(self, record: Record, dead: Dead, attempts: int) -> Fate:
+        """A letter that cannot be written leaves the event as it was: it is tried again, and not acknowledged."""
+        try:
+            await self._dead_letter(record, dead.code, dead.error, attempts)
+        except Exception as error:
+            log.error("dead_letter_failed", topic=record.topic, attempt=attempts, exc_info=error)
+            return Retry(_PAUSED_RETRY_S * random.uniform(0.5, 1.0), "dead_letter_failed")  # noqa: S311 - spreads load
+        return dead
 
     async def _stopped_within(self, seconds: float, record: Record, *, waits_for_other: bool) -> bool:
         """Wait; True when the worker stops meanwhile. Waiting for another worker's lease takes no room."""

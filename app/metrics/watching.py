@@ -1,6 +1,5 @@
 """What a worker knows of itself, read when it is asked for its metrics: nothing is counted twice for them."""
 
-import time
 from typing import TYPE_CHECKING, Final
 
 from app import __version__
@@ -33,14 +32,13 @@ def tell(worker: "Worker") -> bytes:
 
 
 def _tell_agents(worker: "Worker", metrics: WorkerMetrics) -> None:
-    now = time.monotonic()
     for topic, pool in worker.pools.items():
         metrics.in_flight.set(pool.in_flight, topic)
         metrics.paused.set(float(pool.paused), topic)
         for fate, count in pool.counts.items():
             metrics.events.set(count, topic, fate)
     for topic, engine in worker.engines.items():
-        metrics.fetch_age.set(now - engine.fetched_at, topic)
+        metrics.fetch_age.set(engine.stalled_s, topic)
         metrics.broker_silent.set(engine.silence.seconds, topic)
         metrics.rebalances.set(engine.rebalances, topic)
         metrics.consumer_restarts.set(engine.restarts, topic)

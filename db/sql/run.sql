@@ -127,7 +127,7 @@ DELETE FROM process_heartbeat WHERE process_id = $1;
 UPDATE draft_pipeline_run
 SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_until = now() + make_interval(secs => $3), updated_at = now()
 WHERE id = $1 AND status = 'RUNNING' AND phase = $4 AND lease_until < now()
-RETURNING lease_epoch, superseded_at IS NOT NULL AS superseded;
+RETURNING draft_id, lease_epoch, superseded_at IS NOT NULL AS superseded;
 
 -- name: take_lease_with_draft(run_id, owner, lease_s, phase)
 -- The same, and the draft with the settings and switches in force now, in one look.

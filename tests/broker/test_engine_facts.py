@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from agents.fates import DONE, Fate
+from agents.fates import DONE, Dead, Fate
 from app.config import Config
 from app.ingesting import Ingesting
 from app.kafka.engine import Engine, Record, _rewind
@@ -31,6 +32,7 @@ from tests.conftest import Database
 _numbers = itertools.count(1)
 WITHIN_S = 30.0
 POLL_S = 0.02
+STILL_S = 2.0
 
 
 async def until(condition: Callable[[], Awaitable[bool] | bool], what: str) -> None:
@@ -136,6 +138,64 @@ async def test_an_event_that_always_fails_becomes_a_dead_letter_and_stops_nobody
             await until(lambda: pool.counts == {"done": 1, "dropped": 0, "retried": 4, "dead": 1}, "each met its fate")
         assert here.letters == [(b"poison", DeadLetterReason.UNEXPECTED_ERROR)]
         assert await here.committed() == 2
+
+
+async def test_a_dead_letter_that_cannot_be_written_is_written_later(config: Config) -> None:
+    """Nothing raises past the rim: the event stays what it is, unacknowledged, until its letter is durable."""
+    letters: list[bytes | None] = []
+
+    async def handler(record: Record) -> Fate:
+        return Dead(DeadLetterReason.NOT_JSON, "value: nothing we know")
+
+    async def dead_letter(record: Record, code: str, error: str, attempts: int) -> None:
+        letters.append(record.value)
+        if len(letters) == 1:
+            raise RuntimeError("refused")
+
+    async with place(config) as here:
+        await here.send(b"rubbish")
+        pool = EventPool(here.topic, handler, dead_letter)
+        async with here.engine(pool.consume):
+            await until(lambda: len(letters) == 1, "the letter was refused")
+            assert (pool.in_flight, pool.counts["dead"]) == (1, 0)
+            await until(lambda: pool.counts["dead"] == 1, "it was written")
+        assert letters == [b"rubbish", b"rubbish"]
+        assert await here.committed() == 1
+
+
+async def test_a_full_agent_is_no_standstill(config: Config) -> None:
+    """What is read waits for room and the fetch loop waits with it: a restart would help nobody. When there is room
+    again it goes on."""
+    gate = asyncio.Event()
+
+    async def stuck(record: Record) -> Fate:
+        await gate.wait()
+        return DONE
+
+    async with place(config) as here:
+        await here.send(*[b"%d" % number for number in range(700)])
+        pool = here.pool(stuck, events_max=2)
+        async with here.engine(pool.consume) as engine:
+            await until(lambda: time.monotonic() - engine.fetched_at > STILL_S, "the fetch loop waits")
+            assert engine.stalled_s == 0.0
+            assert not engine.crashed
+            gate.set()
+            await until(lambda: pool.counts["done"] == 700, "all is worked on")
+            assert engine.stalled_s < STILL_S
+
+
+async def test_an_engine_that_never_began_is_one_to_build_anew(config: Config) -> None:
+    """A broker that answers nothing while it starts: whoever watches it sees that it does not consume."""
+
+    async def nobody(record: Record, acknowledge: Any) -> None:
+        raise AssertionError
+
+    engine = Engine(config, topic="facts-never", group="facts-never", consume=nobody)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await engine.start()
+    assert engine.crashed
+    await engine.stop()
 
 
 async def test_an_event_in_flight_is_never_committed_past(config: Config) -> None:

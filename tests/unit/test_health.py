@@ -30,7 +30,7 @@ class Postgres:
 
 def engine(topic: str) -> Any:
     silence = SimpleNamespace(seconds=0.0)
-    return SimpleNamespace(topic=topic, fetched_at=time.monotonic(), crashed=False, silence=silence)
+    return SimpleNamespace(topic=topic, stalled_s=0.0, crashed=False, silence=silence)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def test_a_crashed_consumer_is_told_of_as_crashed(worker: Any) -> None:
 
 async def test_a_loop_that_stands_still_asks_for_a_restart(worker: Any) -> None:
     """The fetch loop, the ingest process and the renewal of leases: each by itself makes the process dead."""
-    worker.engines["draft-requested"].fetched_at -= LONG_S
+    worker.engines["draft-requested"].stalled_s = LONG_S
     worker.keeper.looked_at -= LONG_S
     worker.ingest.silent_s = LONG_S
     assert health(worker).dead() == ["ingest_silent", "leases_not_renewed", "fetch_stalled:draft-requested"]
