@@ -14,6 +14,7 @@ from agents.claiming import Ours, Settled, WriteFailed, claim
 from agents.delivered import finish, later, settle
 from agents.holding import meeting_obstacle
 from agents.obstacles import Obstacle, obstacle, switched_off
+from agents.outcomes import sha256_of
 from agents.outgoing import outgoing_of
 from agents.ports import ChannelAdapter, Outgoing, SendRefused, SendResult, SendUnknown
 from agents.rechecking import blocked_now
@@ -110,6 +111,7 @@ async def _claim_and_send(
             token=token,
             owner=rim.process_id,
             lease_s=DELIVERY_LEASE_S,
+            route_sha256=sha256_of(adapter.route),
         )
         return None if claimed is None else 0.0
 
@@ -168,7 +170,11 @@ async def _call(adapter: ChannelAdapter, outgoing: Outgoing) -> SendResult:
 
 
 async def _recover(rim: Rim, delivery: asyncpg.Record, adapter: ChannelAdapter) -> None:
-    """A claimed delivery whose worker died, or of which nothing could be learned yet: the provider may have it."""
+    """A claimed delivery whose worker died, or of which nothing could be learned yet: the provider may have it. Another
+    provider, where the channel leads by now, cannot say so."""
+    if delivery["route_sha256"] not in (None, sha256_of(adapter.route)):
+        await finish(rim, delivery, DeliveryStatus.UNKNOWN, "channel_changed")
+        return
     now = await sql.delivery.send_standing.row(rim.pool, draft_id=delivery["draft_id"])
     if now is not None:
         await settle(rim, delivery, now, adapter, SendUnknown(delivery["reason"] or "worker_died"))

@@ -142,6 +142,11 @@ class Capabilities:
 class ChannelAdapter(Protocol):
     capabilities: Capabilities
 
+    @property
+    def route(self) -> str:
+        """Which provider it hands over to. What became of a send can be asked there only."""
+        ...
+
     async def send(self, outgoing: Outgoing, timeout_s: float) -> SendResult: ...
 
     async def look_up(self, outgoing: Outgoing, timeout_s: float) -> SendResult | None:

@@ -432,6 +432,7 @@ CREATE TABLE delivery (
     created_at           timestamptz NOT NULL DEFAULT now(),
     claim_seq            bigint,
     claim_to_call_ms     integer,
+    route_sha256         text,
     CHECK ((status IN ('sent', 'refused', 'unknown', 'cancelled')) = (finished_at IS NOT NULL)),
     CHECK (automatic OR approved_by IS NOT NULL)
 );

@@ -15,6 +15,10 @@ class DiscardAdapter:
 
     capabilities: Capabilities = CAPABILITIES
 
+    @property
+    def route(self) -> str:
+        return "discard"
+
     async def send(self, outgoing: Outgoing, timeout_s: float) -> SendResult:
         return Sent(f"discard-{outgoing.key}")
 

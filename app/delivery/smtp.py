@@ -44,6 +44,10 @@ class SmtpAdapter:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     capabilities: Capabilities = CAPABILITIES
 
+    @property
+    def route(self) -> str:
+        return f"smtp {urlsplit(self.url).hostname}"
+
     async def send(self, outgoing: Outgoing, timeout_s: float) -> SendResult:
         """Deliver within `timeout_s` seconds. 4xx, a failed login, a cut before the dot: temporary; 5xx: permanent."""
         recipient = parse_mailbox(outgoing.recipient)

@@ -17,6 +17,10 @@ class TimedAdapter:
         self._adapter, self._metrics, self._tracing = adapter, metrics, tracing
         self.capabilities = adapter.capabilities
 
+    @property
+    def route(self) -> str:
+        return self._adapter.route
+
     async def send(self, outgoing: Outgoing, timeout_s: float) -> SendResult:
         """Whatever it raises passes; it is told as unknown, which is what it will be taken for."""
         began, word = time.monotonic(), "unknown"

@@ -56,6 +56,10 @@ class WebhookAdapter:
     now: Callable[[], float] = time.time
     capabilities: Capabilities = CAPABILITIES
 
+    @property
+    def route(self) -> str:
+        return f"webhook {self.url}"
+
     async def send(self, outgoing: Outgoing, timeout_s: float) -> SendResult:
         """Deliver within `timeout_s` seconds. 429 and 503: temporary; other 4xx: permanent; once the connection was
         open, everything that is neither 2xx nor 4xx is unknown."""

@@ -39,6 +39,7 @@ WORDS: Final[dict[str, str]] = {
     "meeting_time_not_held": "The meeting's time is not held any more.",
     "booking_refused": "The reply agrees to a time that was not cleared for booking.",
     "worker_died": "It may have been sent: the answer of the provider was lost.",
+    "channel_changed": "It may have been sent, by a provider that the channel does not lead to any more.",
     "adapter_failed": "It may have been sent: the sending failed without an answer.",
     "fence_behind": "It could not be made sure that there is no newer message.",
     "unexpected_error": "Something failed on our side.",

@@ -83,12 +83,12 @@ CROSS JOIN LATERAL (  -- what was claimed counts: it may have been sent, whateve
       AND x.claimed_at > now() - interval '1 day') replies
 WHERE d.id = $1;
 
--- name: claim_delivery_if_leased(delivery_id, epoch, token, owner, lease_s)
+-- name: claim_delivery_if_leased(delivery_id, epoch, token, owner, lease_s, route_sha256)
 -- The right to call the provider. A claim left by a refused attempt is taken again; a settled one never. The reply's
 -- place among the lead's messages is the one at which it was checked: a message that comes later is not answered by it.
 WITH mine AS (
     UPDATE delivery SET status = 'claimed', claimed_at = now(), attempts = attempts + 1, retry_at = NULL,
-           claim_seq = nextval('message_ingest_seq')
+           claim_seq = nextval('message_ingest_seq'), route_sha256 = $6
     WHERE id = $1 AND lease_epoch = $2 AND status = 'scheduled' RETURNING draft_id, confirmed_by
 )
 INSERT INTO draft_claim AS c (draft_id, purpose, token, claimed_by, lease_until)

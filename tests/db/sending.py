@@ -48,6 +48,7 @@ class Ledger:
     taken: Counter[uuid.UUID] = field(default_factory=Counter)
     keys: list[str] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
+    route: str = "ledger"
 
     async def send(self, outgoing: Outgoing, timeout_s: float) -> SendResult:
         """Take the message, unless `answer` says otherwise."""

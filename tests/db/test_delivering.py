@@ -106,6 +106,17 @@ async def test_a_receiver_that_comes_back_settles_the_unknown(one: Sending) -> N
     assert (row["status"], row["draft_status"], row["review"], len(one.ledger.keys)) == ("sent", "sent", None, 1)
 
 
+async def test_a_receiver_that_was_put_in_its_place_is_not_asked(one: Sending) -> None:
+    """The channel leads to another provider by now: its "not here" would send the reply again. A person is told."""
+    one.ledger.capabilities, one.ledger.found = ASKABLE, SendUnknown(LOOK_UP_FAILED)
+    one.ledger.answer = lambda outgoing: SendUnknown("webhook_cut")
+    await attempt(one)
+    one.ledger.route, one.ledger.found = "another", SendRefused("not_found", temporary=True)
+    row = await attempt(one)
+    assert (row["status"], row["draft_status"], row["review"]) == ("unknown", "unknown", "open:channel_changed")
+    assert len(one.ledger.keys) == 1
+
+
 async def test_a_receiver_that_stays_away_leaves_it_to_a_person(one: Sending) -> None:
     """After LOOK_UP_S_MAX the reason of the doubt is told to a person; the reply is not sent again."""
     one.ledger.capabilities, one.ledger.found = ASKABLE, SendUnknown(LOOK_UP_FAILED)
