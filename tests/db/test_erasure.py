@@ -77,7 +77,7 @@ IMPERSONAL = {
     "draft_pipeline_artifact": "stage prompt_key input_sha256 model",
     "ai_draft": "workspace_id campaign_id mode channel content_sha256 language status auto_send_reason auto_send_action"
     " revision_outcome",
-    "delivery": "workspace_id channel content_sha256 status reason lease_owner approved_by approved_via confirmed_by",
+    "delivery": "workspace_id channel content_sha256 route_sha256 status reason lease_owner approved_by approved_via confirmed_by",
     "review_action": "workspace_id actor via action content_sha256 binding result passed response_url",
     "meeting_overseer_decision": "decision outcome outcome_reason",
     "booking": "workspace_id status source reason",
