@@ -36,6 +36,7 @@ from schemas.traces import read_traceparent
 log = structlog.get_logger()
 
 _IDLE_TICK_S: Final = 0.1
+_GATHER_S: Final = 0.02
 _BUFFER_FACTOR: Final = 4
 
 
@@ -100,6 +101,8 @@ class Ingesting:
             except TimeoutError:
                 await self._advance_idle()
                 continue
+            if len(self._waiting) < INGEST_BATCH_RECORDS_MAX:
+                await asyncio.sleep(_GATHER_S)  # a transaction costs the same for one record as for several
             batch = self._next_batch()
             if batch:
                 await self._take(batch)
