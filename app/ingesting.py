@@ -99,8 +99,10 @@ class Ingesting:
             try:
                 await asyncio.wait_for(self._arrived.wait(), _IDLE_TICK_S)
             except TimeoutError:
+                await self._lower_lost()
                 await self._advance_idle()
                 continue
+            await self._lower_lost()
             if len(self._waiting) < INGEST_BATCH_RECORDS_MAX:
                 await asyncio.sleep(_GATHER_S)  # a transaction costs the same for one record as for several
             batch = self._next_batch()
@@ -194,6 +196,28 @@ class Ingesting:
         except TRANSIENT:
             return
         self._written |= ends
+
+    async def _lower_lost(self) -> None:
+        """Watermarks of a topic that was lost and made anew say that records are in the database which nobody has read:
+        the fence would pass, and a send would miss a newer message."""
+        found = self.engine.progress.not_compared() if self.engine is not None else {}
+        if not found or self.engine is None:
+            return
+        ends = {number: end for number, (_, end) in found.items()}
+        try:
+            lowered = await sql.ingest.lower_watermarks_beyond_end.rows(
+                self._pool,
+                topic=INBOUND_MESSAGE.name,
+                partitions=list(found),
+                next_offsets=[done for done, _ in found.values()],
+                ends=list(ends.values()),
+            )
+        except TRANSIENT:
+            return
+        self.engine.progress.compared(ends)
+        for row in lowered:
+            self._written.pop(row["partition"], None)
+            log.warning("watermark_lowered", partition=row["partition"], offset=row["next_offset"])
 
     async def drain(self, grace_s: float) -> None:
         """Take nothing new and finish what was taken."""

@@ -207,6 +207,23 @@ async def check_kafka(config: Config) -> AsyncIterator[Check]:
         yield remark("topics", " | ".join(different), "change them with your broker's tools, if that was not meant")
     if not (missing or different):
         yield ok("topics", f"all {len(states)} are as expected")
+    if config.database_url and not missing and (lost := await _lost(config)):
+        found = f"ingest had read more of inbound-message than there is (partitions {', '.join(map(str, lost))})"
+        remedy = "Kafka lost records, or the topic was made anew: RUNBOOK, After Kafka was lost"
+        yield problem("watermarks", found, remedy)
+
+
+async def _lost(config: Config) -> list[int]:
+    """The partitions whose watermark is beyond their end; none when nobody can say."""
+    from aiokafka.errors import KafkaError
+
+    from app.kafka.lagging import group_reader, watermarks_of
+
+    try:
+        async with connection_to(config.database_url) as connection, group_reader(config) as reader:
+            return [each.partition for each in await reader.lags(await watermarks_of(connection)) if each.lost]
+    except (Problem, asyncpg.PostgresError, KafkaError, OSError, TimeoutError):
+        return []  # what is away, or not migrated, was told above
 
 
 # ---- model, mail, Slack

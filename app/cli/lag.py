@@ -42,6 +42,8 @@ def lag(
             print()
             columns = ("topic", "partition#", "committed#", "end#", "lag#", "member")
             show_table(columns, [(e.topic, e.partition, e.committed, e.end, e.lag, e.member) for e in chosen])
+        if lost := [str(each.partition) for each in partitions if each.lost]:
+            print(f"\ninbound-message {', '.join(lost)}: the watermark of ingest is beyond the end; see `doctor`")
         print("\n" + ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in waiting.items()))
         return OK
 

@@ -208,7 +208,8 @@ class Engine:
             state = consumer._subscription.subscription.assignment.state_value(partition)
             if state is not None and state.has_valid_position:
                 offsets = [record.offset for record in records.get(partition, ())]
-                self.progress.handed_over(generation, partition.partition, offsets, state.position)
+                end = state.lso if state.lso is not None and state.lso >= 0 else None
+                self.progress.handed_over(generation, partition.partition, offsets, state.position, end)
 
     @property
     def assignment(self) -> frozenset[int]:

@@ -24,9 +24,10 @@ class InboundFence:
     def __init__(self, config: Config, pool: Pool) -> None:
         self._config, self._pool = config, pool
         self._consumer: AIOKafkaConsumer | None = None
-        self._next: asyncio.Task[dict[int, int]] | None = None
+        self._next: asyncio.Task[dict[int, int] | None] | None = None
         self._lock = asyncio.Lock()
         self._seen: dict[int, int] = {}
+        self._reading = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
         self._looked_at = 0.0
 
@@ -35,6 +36,8 @@ class InboundFence:
         try:
             async with asyncio.timeout(timeout_s):
                 ends = await self._shared_ends()
+                if ends is None:
+                    return False
                 while self._behind(ends):
                     await self._shared_look()
         except (KafkaError, OSError, TimeoutError):
@@ -42,7 +45,7 @@ class InboundFence:
         return True
 
     def _behind(self, ends: dict[int, int]) -> bool:
-        """A watermark never goes back, so one that was seen far enough needs no new look."""
+        """A watermark never goes back while its topic lives, so one that was seen far enough needs no new look."""
         return any(self._seen.get(partition, 0) < end for partition, end in ends.items())
 
     async def _shared_look(self) -> None:
@@ -53,19 +56,28 @@ class InboundFence:
 
     async def _look(self) -> None:
         await asyncio.sleep(max(self._looked_at + FENCE_POLL_S - time.monotonic(), 0.0))
-        rows = await sql.ingest.watermarks.rows(self._pool, topic=INBOUND_MESSAGE.name)
-        self._seen = {row["partition"]: row["next_offset"] for row in rows}
+        await self._read()
         self._looked_at = time.monotonic()
 
-    async def _shared_ends(self) -> dict[int, int]:
-        """End offsets read by a request that began after this call: callers who come while one waits share the next."""
+    async def _read(self) -> dict[int, int]:
+        """The watermarks; one reading at a time, so that an older one never takes the place of a newer one."""
+        async with self._reading:
+            rows = await sql.ingest.watermarks.rows(self._pool, topic=INBOUND_MESSAGE.name)
+            self._seen = {row["partition"]: row["next_offset"] for row in rows}
+            return self._seen
+
+    async def _shared_ends(self) -> dict[int, int] | None:
+        """End offsets read by a request that began after this call: callers who come while one waits share the next.
+        None when a watermark was beyond its end before: it was written for a topic that is gone, and until ingest has
+        taken it back nobody knows what was read of this one."""
         if self._next is None:
             self._next = asyncio.create_task(self._request())
         return await asyncio.shield(self._next)
 
-    async def _request(self) -> dict[int, int]:
+    async def _request(self) -> dict[int, int] | None:
         async with self._lock:
             self._next = None  # from here on a caller is too late for this request
+            before = await self._read()
             try:
                 consumer = await self._started()
                 partitions = consumer.partitions_for_topic(INBOUND_MESSAGE.name)
@@ -75,7 +87,8 @@ class InboundFence:
             except BaseException:
                 await self.stop()
                 raise
-            return {partition.partition: offset for partition, offset in ends.items()}
+            beyond = any(before.get(partition.partition, 0) > offset for partition, offset in ends.items())
+            return None if beyond else {partition.partition: offset for partition, offset in ends.items()}
 
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:

@@ -26,7 +26,8 @@ _NOBODY: Final = "-"
 
 @dataclass(frozen=True)
 class PartitionLag:
-    """`committed` is None where the group has not committed yet; `lag` is in records."""
+    """`committed` is None where the group has not committed yet; `lag` is in records. `lost`: the ingest watermark is
+    beyond the end, so it was written for a topic that is gone, and says nothing."""
 
     group: str
     topic: str
@@ -36,6 +37,7 @@ class PartitionLag:
     lag: int
     member: str
     state: str
+    lost: bool = False
 
 
 class GroupReader:
@@ -48,7 +50,7 @@ class GroupReader:
         """One row for each partition of each consumed topic.
 
         :param watermarks: of `inbound-message`: what ingest has written counts as done although markers of
-            transactions, which take offsets, stand behind it.
+            transactions, which take offsets, stand behind it. Read before this is called: then none is beyond an end.
         """
         groups = await asyncio.gather(*(self._group(topic, group, watermarks) for topic, group in GROUPS.items()))
         return [lag for rows in groups for lag in rows]
@@ -66,10 +68,12 @@ class GroupReader:
         rows = []
         for tp in partitions:
             offset = committed.get((tp.topic, tp.partition))
-            done = max(offset or 0, begins[tp], watermarks.get(tp.partition, 0) if topic == INBOUND_MESSAGE.name else 0)
+            watermark = watermarks.get(tp.partition, 0) if topic == INBOUND_MESSAGE.name else 0
+            lost = watermark > ends[tp]
+            done = max(offset or 0, begins[tp], 0 if lost else watermark)
             member = members.get((tp.topic, tp.partition), _NOBODY)
             lag = max(ends[tp] - done, 0)
-            rows.append(PartitionLag(group, topic, tp.partition, offset, ends[tp], lag, member, state))
+            rows.append(PartitionLag(group, topic, tp.partition, offset, ends[tp], lag, member, state, lost))
         return rows
 
     async def _partitions(self, topic: str) -> list[int]:

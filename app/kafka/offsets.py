@@ -7,16 +7,19 @@ offset that is not done, and to the consumer's position when all is done: transa
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class Progress:
-    """One partition in one assignment. `position`: the next offset that the fetch loop will read."""
+    """One partition in one assignment. `position`: the next offset that the fetch loop will read; `end`: of what is
+    committed there, as the last fetch told it; `compared`: the end when watermarks were last compared with it."""
 
     def __init__(self) -> None:
         self._open: deque[int] = deque()
         self._done: set[int] = set()
         self.position = 0
+        self.end: int | None = None
+        self.compared: int | None = None
 
     def handed_over(self, offsets: Iterable[int], position: int) -> None:
         """Records in the order of the partition. One that comes again, after a seek, is open again."""
@@ -52,11 +55,15 @@ class Assignment:
         self._generation = -1
         self._partitions: dict[int, Progress] = {}
 
-    def handed_over(self, generation: int, partition: int, offsets: Iterable[int], position: int) -> None:
+    def handed_over(
+        self, generation: int, partition: int, offsets: Iterable[int], position: int, end: int | None = None
+    ) -> None:
         with self._lock:
             if generation != self._generation:
                 self._generation, self._partitions = generation, {}
-            self._partitions.setdefault(partition, Progress()).handed_over(offsets, position)
+            progress = self._partitions.setdefault(partition, Progress())
+            progress.handed_over(offsets, position)
+            progress.end = end
 
     def done(self, generation: int, partition: int, offset: int) -> None:
         """Mark an offset done. What an earlier generation did is done, but will be read again, and counts then."""
@@ -73,3 +80,20 @@ class Assignment:
         """The position of each partition of which nothing is outstanding."""
         with self._lock:
             return {number: progress.position for number, progress in self._partitions.items() if progress.settled}
+
+    def not_compared(self) -> dict[int, tuple[int, int]]:
+        """Up to where it is done, and the end, of each partition whose end is new to this assignment or went back: the
+        topic may be another than the one that watermarks were written for."""
+        with self._lock:
+            return {
+                number: (min(progress.committable, progress.position), progress.end)
+                for number, progress in self._partitions.items()
+                if progress.end is not None and (progress.compared is None or progress.end < progress.compared)
+            }
+
+    def compared(self, ends: Mapping[int, int]) -> None:
+        """The watermarks were compared with these ends."""
+        with self._lock:
+            for partition, end in ends.items():
+                if partition in self._partitions:
+                    self._partitions[partition].compared = end

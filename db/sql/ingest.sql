@@ -121,12 +121,19 @@ WHERE m.workspace_id = g.workspace_id AND m.lead_id = g.lead_id AND m.dispositio
 RETURNING m.workspace_id, m.lead_id, m.channel, m.thread_id;
 
 -- name: advance_watermarks(topic, partitions, next_offsets)
--- Everything before `next_offset` is in the database. Never back.
+-- Everything before `next_offset` is in the database. Never back, while the topic is the same.
 INSERT INTO ingest_watermark AS w (topic, partition, next_offset)
 SELECT $1, partition, next_offset FROM unnest($2::int[], $3::bigint[]) AS g (partition, next_offset)
 ORDER BY partition
 ON CONFLICT (topic, partition) DO UPDATE
 SET next_offset = excluded.next_offset, updated_at = now() WHERE w.next_offset < excluded.next_offset;
+
+-- name: lower_watermarks_beyond_end(topic, partitions, next_offsets, ends)
+-- A watermark beyond the end of its partition is of a topic that was lost: it goes back to what ingest has of this one.
+UPDATE ingest_watermark w SET next_offset = g.next_offset, updated_at = now()
+FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS g (partition, next_offset, "end")
+WHERE w.topic = $1 AND w.partition = g.partition AND w.next_offset > g."end"
+RETURNING w.partition, w.next_offset;
 
 -- name: watermarks(topic)
 -- How far ingest is, per partition.

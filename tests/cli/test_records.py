@@ -157,6 +157,22 @@ async def _lag(env: dict[str, str], cli: Cli) -> int:
     return sum(each["lag"] for each in told["partitions"] if each["topic"] == INBOUND_MESSAGE.name)
 
 
+async def test_a_watermark_of_a_lost_topic_hides_no_lag(
+    env: dict[str, str], connection: asyncpg.Connection, cli: Cli
+) -> None:
+    """Beyond the end it says nothing of the records that are there: `lag` counts them, `doctor` says what happened."""
+    await cli("produce", "-", env=env, stdin=json.dumps(message(uuid.uuid4().hex)).encode())
+    before = await _lag(env, cli)
+    every = list(range(INBOUND_MESSAGE.partitions))
+    await sql.ingest.advance_watermarks.run(
+        connection, topic=INBOUND_MESSAGE.name, partitions=every, next_offsets=[10**9] * len(every)
+    )
+    assert await _lag(env, cli) == before
+    assert "beyond the end" in (await cli("lag", env=env)).out
+    checks = (await cli("doctor", "--json", env=env)).json["checks"]
+    assert next(check["state"] for check in checks if check["name"] == "watermarks") == "PROBLEM"
+
+
 async def test_idle_tells_what_is_left(env: dict[str, str], connection: asyncpg.Connection, cli: Cli) -> None:
     """Exit code 1 while records, waiting rows or due sends are left; 0 when nothing is."""
     await cli("produce", "-", env=env, stdin=json.dumps(message(uuid.uuid4().hex)).encode())

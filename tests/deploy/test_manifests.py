@@ -98,6 +98,13 @@ def test_processes_start_with_commands_that_exist(name: str, words: list[str]) -
     assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0, name
 
 
+def test_kafka_keeps_its_records_in_the_volume() -> None:
+    """Kafka's default is /tmp: with the container every record would go."""
+    kafka = COMPOSE["services"]["kafka"]
+    mounted = {volume.split(":")[1] for volume in kafka["volumes"]}
+    assert kafka["environment"]["KAFKA_LOG_DIRS"] in mounted
+
+
 # ---- the image
 
 
