@@ -18,7 +18,7 @@ from schemas.topics import TOPICS
 from tests.deploy.promql import DEPLOY, unknown
 
 ROOT = DEPLOY.parent
-BASE, KEDA = DEPLOY / "kubernetes" / "base", DEPLOY / "kubernetes" / "keda"
+BASE, AFTER, KEDA = (DEPLOY / "kubernetes" / each for each in ("base", "after", "keda"))
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
 OURS = ("migrate", "topics", "worker", "web")
 VARIABLES: Final = {name.upper() for name in Config.model_fields}
@@ -38,7 +38,8 @@ def documents(folder: Path) -> list[dict[str, Any]]:
 def workloads() -> list[tuple[str, dict[str, Any]]]:
     """Name and pod of every workload."""
     jobs = {each["metadata"]["name"]: each["spec"]["jobTemplate"] for each in kind("CronJob")}
-    others = {each["metadata"]["name"]: each for each in documents(BASE) if each["kind"] in ("Deployment", "Job")}
+    every = [*documents(BASE), *documents(AFTER)]
+    others = {each["metadata"]["name"]: each for each in every if each["kind"] in ("Deployment", "Job")}
     return [(name, each["spec"]["template"]["spec"]) for name, each in {**others, **jobs}.items()]
 
 
@@ -179,6 +180,7 @@ def test_each_process_has_the_role_that_is_made_for_it() -> None:
     keys = {name: env["valueFrom"]["secretKeyRef"]["key"] for name, c in containers() for env in c.get("env", [])}
     assert keys == {
         "draft-pipeline-migrate/migrate": "owner",
+        "draft-pipeline-migrate-after/migrate": "owner",
         "draft-pipeline-worker/worker": "worker",
         "draft-pipeline-web/web": "web",
         "draft-pipeline-prune/prune": "web",
@@ -241,8 +243,18 @@ def test_migration_runs_once_and_before_the_topics() -> None:
     (job,) = kind("Job")
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
     (migrate,) = job["spec"]["template"]["spec"]["initContainers"]
-    assert migrate["args"][:2] == ["migrate", "--then"]
-    assert (DEPLOY / "postgres" / Path(migrate["args"][2]).name).exists()
+    assert migrate["args"][:4] == ["migrate", "--when", "before", "--then"]
+    assert (DEPLOY / "postgres" / Path(migrate["args"][4]).name).exists()
+    assert COMPOSE["services"]["migrate"]["command"] == migrate["args"]
+
+
+def test_what_old_workers_need_is_taken_away_in_a_second_step() -> None:
+    """Both parts with the grants after them, so that the second changes no right that the first gave."""
+    (before,), (after,) = kind("Job"), kind("Job", AFTER)
+    args = after["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert args == [*before["spec"]["template"]["spec"]["initContainers"][0]["args"][:2], "after", *args[3:]]
+    assert args[3:] == before["spec"]["template"]["spec"]["initContainers"][0]["args"][3:]
+    assert f"run --rm migrate {' '.join(args)}" in (DEPLOY / "compose.yaml").read_text("utf-8")
 
 
 def test_retention_runs_by_itself_once_a_day() -> None:
@@ -257,8 +269,9 @@ def test_retention_runs_by_itself_once_a_day() -> None:
 
 def test_every_resource_is_in_the_kustomization() -> None:
     """But the example of a secret, which must never be applied as it is."""
-    listed = set(yaml.safe_load((BASE / "kustomization.yaml").read_text("utf-8"))["resources"])
-    assert listed == {path.name for path in BASE.glob("*.yaml")} - {"kustomization.yaml", "secret.example.yaml"}
+    for folder in (BASE, AFTER):
+        listed = set(yaml.safe_load((folder / "kustomization.yaml").read_text("utf-8"))["resources"])
+        assert listed == {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml", "secret.example.yaml"}
 
 
 def test_scaling_follows_lag_up_to_the_partitions() -> None:
@@ -272,6 +285,14 @@ def test_scaling_follows_lag_up_to_the_partitions() -> None:
     (trigger,) = scaled["spec"]["triggers"]
     assert list(unknown(trigger["metadata"]["query"])) == []
     assert "kafka_consumergroup_group_sum_lag" in trigger["metadata"]["query"]
+
+
+def test_without_an_answer_the_number_of_workers_stays() -> None:
+    """A query without a result is an error, not a lag of 0, and an error scales to what there is."""
+    (scaled,) = kind("ScaledObject", KEDA)
+    (trigger,) = scaled["spec"]["triggers"]
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+    assert scaled["spec"]["fallback"]["behavior"] == "currentReplicas"
 
 
 def test_prometheus_scrapes_every_process_where_it_tells() -> None:
