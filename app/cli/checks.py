@@ -133,7 +133,12 @@ async def _server(connection: asyncpg.Connection, config: Config) -> AsyncIterat
         yield problem("schema number", f"{applied}, and {due[-1]} is meant for after the new code", remedy)
         return
     yield ok("schema number", str(applied))
-    yield await _processes(connection)
+    rows = await sql.ops.living_processes.rows(connection)
+    yield _processes(rows)
+    several = [row for row in rows if row["role"] == "web"]
+    if len(several) > 1 and not all("WEB_SECRET" in row["figures"].get("variables", []) for row in several):
+        found = f"{len(several)} web processes, not all with WEB_SECRET: each signs out whom another signed in"
+        yield problem("sign-in", found, "give all of them the same WEB_SECRET")
 
 
 async def _paths(config: Config) -> AsyncIterator[Check]:
@@ -151,8 +156,7 @@ async def _paths(config: Config) -> AsyncIterator[Check]:
         yield problem("direct address", found, "give DIRECT_URL an address that bypasses it: migrate holds a lock")
 
 
-async def _processes(connection: asyncpg.Connection) -> Check:
-    rows = await sql.ops.living_processes.rows(connection)
+def _processes(rows: list[asyncpg.Record]) -> Check:
     if not rows:
         return remark("processes", "none has a heart beat", "start `draft-pipeline worker`")
     versions = {row["version"] for row in rows}

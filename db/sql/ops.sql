@@ -207,7 +207,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 
 
 -- name: living_processes()
 -- Processes whose heart beat lately.
-SELECT process_id, role, version, started_at, extract(epoch FROM now() - beat_at)::float8 AS age_s, switches
+SELECT process_id, role, version, started_at, extract(epoch FROM now() - beat_at)::float8 AS age_s, switches, figures
 FROM process_heartbeat WHERE beat_at > now() - interval '10 seconds' ORDER BY role, process_id;
 
 -- name: subjects_of_action(action)

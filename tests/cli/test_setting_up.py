@@ -112,6 +112,28 @@ async def test_doctor_names_a_role_that_may_not_work_and_a_server_that_takes_no_
     assert "rights" not in told[1]
 
 
+async def test_doctor_tells_of_web_processes_that_sign_each_others_people_out(
+    database: Database, connection: asyncpg.Connection, cli: Cli
+) -> None:
+    """Without WEB_SECRET each has a key of its own; one alone may have that."""
+
+    async def found(*variables: list[str]) -> list[str]:
+        await connection.execute("DELETE FROM process_heartbeat")
+        for number, names in enumerate(variables):
+            await connection.execute(
+                "INSERT INTO process_heartbeat (process_id, role, version, switches, figures, started_at)"
+                " VALUES ($1, 'web', '1', '{}', $2, now())",
+                f"web-{number}",
+                {"variables": names},
+            )
+        checks = (await cli("doctor", "--json", env={"DATABASE_URL": database.url})).json["checks"]
+        return [check["state"] for check in checks if check["name"] == "sign-in"]
+
+    assert await found([]) == []
+    assert await found(["WEB_SECRET"], []) == ["PROBLEM"]
+    assert await found(["WEB_SECRET"], ["WEB_SECRET"]) == []
+
+
 async def test_doctor_says_what_to_do(database: Database, cli: Cli) -> None:
     """What does not answer is a problem with a remedy, and the exit code is 1."""
     env = {
