@@ -137,7 +137,7 @@ class Config(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     trusted_proxies: Stripped = ""
-    trusted_user_header: Stripped = "X-Forwarded-User"
+    trusted_user_header: Stripped = ""
     trusted_role_header: Stripped = "X-Forwarded-Role"
     trusted_workspace_header: Stripped = "X-Forwarded-Workspace"
     oidc_issuer: Stripped | None = None
@@ -233,7 +233,7 @@ class Config(BaseSettings):
 
     @property
     def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-        """Whose word about who asks is taken."""
+        """Whose word is taken about where a request comes from and, with `trusted_user_header`, about who asks."""
         return tuple(ipaddress.ip_network(network) for network in _parts(self.trusted_proxies))
 
     def switches(self) -> dict[KillSwitch, bool]:

@@ -140,7 +140,7 @@ async def identify(request: Request) -> Identity | None:
     token = bearer_of(request.headers)
     if token is not None:
         return await _by_token(web, token)
-    if peer_is_proxy(request, web.config) and web.config.trusted_user_header in request.headers:
+    if by_proxy(request, web.config):
         return by_headers(request.headers, web.config)
     cookie = request.cookies.get(web.seals.cookie)
     return await _by_cookie(web, cookie) if cookie else None
@@ -178,6 +178,13 @@ def _single(headers: Headers, name: str) -> str | None:
     """The value of a header, empty when it is absent; None when it came twice."""
     values = headers.getlist(name)
     return (values[0].strip() if values else "") if len(values) < 2 else None
+
+
+def by_proxy(request: Request, config: Config) -> bool:
+    """Whether a trusted proxy says who asks. One that only passes requests on (an ingress) leaves the header as the
+    browser sent it: so its name has to be set, and no default counts."""
+    named = bool(config.trusted_user_header) and config.trusted_user_header in request.headers
+    return named and peer_is_proxy(request, config)
 
 
 def peer_is_proxy(request: Request, config: Config) -> bool:

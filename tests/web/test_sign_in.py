@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
@@ -165,7 +166,8 @@ def test_no_sign_in_leads_elsewhere(address: str) -> None:
 # ---- a proxy that signed the person in
 
 PROXY = "10.1.2.3"
-TRUSTING = Config(_env_file=None, trusted_proxies="10.1.0.0/16")
+SIGNS_IN: dict[str, Any] = {"trusted_proxies": "10.1.0.0/16", "trusted_user_header": "X-Forwarded-User"}
+TRUSTING = Config(_env_file=None, **SIGNS_IN)
 NORA = {"x-forwarded-user": "nora", "x-forwarded-role": "reviewer", "x-forwarded-workspace": OWN}
 
 
@@ -202,12 +204,19 @@ def test_a_doubled_header_names_nobody() -> None:
 
 async def test_headers_count_from_a_trusted_proxy_only(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same request from any other address is nobody's, whatever it says came before it."""
-    monkeypatch.setattr(site.web, "config", site.web.config.model_copy(update={"trusted_proxies": "10.1.0.0/16"}))
+    monkeypatch.setattr(site.web, "config", site.web.config.model_copy(update=SIGNS_IN))
     async with site.visitor(PROXY, **NORA) as behind, site.visitor(**NORA, **{"x-forwarded-for": PROXY}) as beside:
         page = await behind.get("/")
         assert page.status_code == 200
         assert "nora" in page.text
         assert (await beside.get("/")).status_code == 303
+
+
+async def test_an_ingress_that_signs_nobody_in_names_nobody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is trusted about addresses only, and hands on whatever headers a browser made up."""
+    monkeypatch.setattr(site.web, "config", site.web.config.model_copy(update={"trusted_proxies": "10.1.0.0/16"}))
+    async with site.visitor(PROXY, **{**NORA, "x-forwarded-role": "ops"}) as behind:
+        assert (await behind.get("/")).status_code == 303
 
 
 async def test_a_proxy_is_believed_nowhere_unless_it_is_configured(site: Site) -> None:
