@@ -10,7 +10,7 @@ import typer
 PANELS: Final[dict[str, tuple[str, ...]]] = {
     "Run": ("demo", "running", "web", "mail_in", "migrating", "topics", "producing"),
     "Look": ("doctor", "smoke", "lag", "idle", "explain", "runs", "dead_letters", "schema", "asyncapi", "validate"),
-    "Decide": ("workspace", "policy", "switch", "knowledge", "slots", "token"),
+    "Decide": ("workspace", "policy", "switch", "knowledge", "slots", "suppression", "token"),
     "Judge": ("evaluate", "evaluate_gates", "replay", "calibrate"),
     "Keep house": ("pruning", "erasing", "importing", "backfill", "quarantining"),
     "Analyse": ("export", "tail", "sample", "dictionary"),

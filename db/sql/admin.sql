@@ -108,3 +108,14 @@ SELECT pg_advisory_xact_lock(hashtext('draft-pipeline:policy'));
 INSERT INTO confidence_policy_revision (scope, workspace_id, campaign_id, auto_send_threshold, booking_threshold, rules,
                                         rolled_back_to, created_by, reason)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING *;
+
+-- name: suppressions(workspace_id)
+-- Who gets nothing any more, newest first.
+SELECT lead_id, reason, created_at FROM suppression WHERE workspace_id = $1 ORDER BY created_at DESC, lead_id;
+
+-- name: lift_suppression(workspace_id, lead_id)
+-- Takes a lead off the list, also one that was erased; no row when it is not on it.
+WITH lifted AS (
+    DELETE FROM suppression WHERE workspace_id = $1 AND lead_id IN ($2, erased_id($1, $2)) RETURNING reason, created_at
+)
+SELECT reason, created_at, erased_id($1, $2) AS erased_id FROM lifted ORDER BY created_at LIMIT 1;

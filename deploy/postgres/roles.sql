@@ -4,8 +4,8 @@
 --   draft-pipeline migrate --then grants.sql
 --
 --   draft_pipeline_owner    DIRECT_URL of `migrate` and `doctor`, and DATABASE_URL of the commands that take a lead away or
---                           bring history in (`erase-lead`, `backfill`, `import-history`): owns everything, is used by no
---                           running process
+--                           bring history in (`erase-lead`, `backfill`, `import-history`), or take an opt-out back
+--                           (`suppression lift`): owns everything, is used by no running process
 --   draft_pipeline_worker   DATABASE_URL of workers: reads and writes the flow; changes no setting, switch or audit
 --   draft_pipeline_web      DATABASE_URL of `web` and of the other commands: settings, switches, tokens, reviews
 --   draft_pipeline_analyst  views in schema `analytics`, read-only; no table, so no text

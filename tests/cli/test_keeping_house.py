@@ -12,6 +12,7 @@ from tests.cli.conftest import Cli
 from tests.conftest import Database
 from tests.db.past import ARTIFACTS, WORKSPACE, past_runs
 from tests.db.test_history import HISTORY, SECRET, WS, write
+from tests.roles import grant, make_roles
 
 LEAD = "past-1"
 
@@ -48,6 +49,28 @@ async def test_erasing_a_lead_asks_why_counts_first_and_can_be_called_again(
     assert await connection.fetchval("SELECT count(*) FROM message WHERE lead_id = $1 OR body <> ''", LEAD) == 0
     again = await cli(*command, "--reason", "request 1", "--json")
     assert (again.code, again.json["before"], again.json["messages"]) == (0, True, 0)
+
+
+async def test_lifting_an_opt_out_asks_why_and_is_audited_without_the_lead(
+    database: Database, cli: Cli, connection: asyncpg.Connection
+) -> None:
+    """It is the owner's; the audit has the hashed id only, and a lead that is not on the list is told."""
+    await connection.execute("INSERT INTO workspace (id, default_mode) VALUES ($1, 'DRAFT_ONLY')", WS)
+    await connection.execute(
+        "INSERT INTO suppression (workspace_id, lead_id, reason) VALUES ($1, $2, 'opt_out')", WS, LEAD
+    )
+    command = ("suppression", "lift", LEAD, "--workspace", WS)
+    assert (await cli(*command)).code == 2
+    roles = await make_roles(database.url)
+    await grant(database.url)
+    assert (await cli(*command, "--reason", "call 1", env={"DATABASE_URL": roles["web"]})).code == 1
+    assert LEAD in (await cli("suppression", "list", "--workspace", WS, env={"DATABASE_URL": roles["web"]})).out
+    assert (await cli(*command, "--reason", "call 1")).code == 0
+    assert (await cli("suppression", "list", "--workspace", WS, "--json")).json == []
+    (row,) = await connection.fetch("SELECT * FROM admin_audit")
+    assert (row["action"], row["before"], row["reason"]) == ("suppression-lift", "opt_out", "call 1")
+    assert LEAD not in str(dict(row))
+    assert (await cli(*command, "--reason", "call 1")).code == 1
 
 
 async def test_a_backfill_tells_gates_apart_from_errors_and_logs_no_text(

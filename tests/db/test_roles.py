@@ -23,7 +23,7 @@ MODULES = {
     "web": ("app/web/", "app/cli/", "app/metrics/", "app/relay", "app/control/", "agents/outside_bookings",
             "agents/requesting", "agents/outcomes", "app/retention", "app/review/", "agents/approval", "agents/strangers"),
 }  # fmt: skip
-OWNERS = {"agents/backfill.py", "agents/quarantine.py", "app/cli/migrating.py"}
+OWNERS = {"agents/backfill.py", "agents/quarantine.py", "app/cli/migrating.py", "app/cli/suppression.py"}
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,7 @@ async def past_of(flow: Pipeline) -> dict[str, str]:
     """Messages of every kind, worked off; what of them has a name."""
     await flow.produce([row(WORKSPACE, "lead-1", "!!confident hello"), row(WORKSPACE, "lead-2", "!!near hello")])
     await flow.produce([row("ws-nowhere", "lead-3", "hello"), row(WORKSPACE, GONE, "!!confident hello")])
+    await flow.produce([row(WORKSPACE, "lead-out", "unsubscribe")])
     await flow.idle()
     flow.stack.model.behave({"stages": {Stage.GENERATION: {"pnonsense": 1}}})
     await flow.produce([row(WORKSPACE, "lead-4", "!!confident hello")])
@@ -72,6 +73,7 @@ async def past_of(flow: Pipeline) -> dict[str, str]:
         "runs show: RUN": done["id"],
         "explain: DRAFT": done["draft_id"],
         "runs retry: RUN": failed["id"],
+        "suppression lift: LEAD": "lead-out",
         "PARTITION": str(dead.partition),
         "OFFSET": str(dead.offset),
         "policy rollback: REVISION": str(revision),
