@@ -31,8 +31,10 @@ def lag(
         async with connection_to(config.database_url) as connection, group_reader(config) as reader:
             partitions = await reader.lags(await watermarks_of(connection))
             waiting = dict(await sql.ops.left_to_do.one(connection))
+        lost = [each.partition for each in partitions if each.lost]
         if as_json:
-            emit({"partitions": [vars(each) for each in partitions], "waiting": waiting})
+            rows = [{name: value for name, value in vars(each).items() if name != "lost"} for each in partitions]
+            emit({"partitions": rows, "watermarks_beyond_end": lost, "waiting": waiting})
             return OK
         groups = dict.fromkeys(each.group for each in partitions)
         totals = [_total(name, [each for each in partitions if each.group == name]) for name in groups]
@@ -42,8 +44,10 @@ def lag(
             print()
             columns = ("topic", "partition#", "committed#", "end#", "lag#", "member")
             show_table(columns, [(e.topic, e.partition, e.committed, e.end, e.lag, e.member) for e in chosen])
-        if lost := [str(each.partition) for each in partitions if each.lost]:
-            print(f"\ninbound-message {', '.join(lost)}: the watermark of ingest is beyond the end; see `doctor`")
+        if lost:
+            print(
+                f"\ninbound-message {', '.join(map(str, lost))}: the watermark of ingest is beyond the end; see doctor"
+            )
         print("\n" + ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in waiting.items()))
         return OK
 

@@ -7,6 +7,7 @@ earlier readings. A web process that has just started knows less, and says so by
 import asyncio
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -26,6 +27,7 @@ log = structlog.get_logger()
 
 READ_S: Final = 5.0
 KEPT_S: Final = 3600.0
+STALE_S: Final = 30.0
 _RATE_S: Final = 60.0
 _READ_S_MAX: Final = 10.0
 _NOBODY: Final = "-"
@@ -91,8 +93,9 @@ def _drained_in_s(lag: int, arriving: float | None, done: float | None) -> float
 class LagWatch:
     """Keeps an hour of readings. `problem` is the class of the error when the last reading failed."""
 
-    def __init__(self, config: Config, pool: Pool) -> None:
-        self._config, self._pool = config, pool
+    def __init__(self, config: Config, pool: Pool, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config, self._pool, self._now = config, pool, clock
+        self._noted_at = float("-inf")
         self._clock = LagClock()
         self.readings: deque[Reading] = deque(maxlen=int(KEPT_S / READ_S))
         self.problem: str | None = None
@@ -106,9 +109,10 @@ class LagWatch:
                         async with asyncio.timeout(_READ_S_MAX):
                             self.note(await reader.lags(await watermarks_of(self._pool)), time.time())
                         await asyncio.sleep(READ_S)
-            except (*TRANSIENT, asyncpg.PostgresError, KafkaError) as error:
+            except Exception as error:  # whatever it is: with this task every alert about lag would end
                 self.problem = type(error).__name__
-                log.warning("lag_not_read", error_class=self.problem)
+                expected = isinstance(error, (*TRANSIENT, asyncpg.PostgresError, KafkaError))
+                log.warning("lag_not_read", error_class=self.problem, exc_info=None if expected else error)
             await asyncio.sleep(READ_S)
 
     def note(self, lags: list[PartitionLag], now: float) -> None:
@@ -118,12 +122,13 @@ class LagWatch:
             self._clock.note((each.topic, each.partition), each.end, now)
             ages[each.topic, each.partition] = self._clock.age_s((each.topic, each.partition), each.end - each.lag, now)
         self.readings.append(Reading(datetime.fromtimestamp(now, UTC), now, tuple(lags), ages))
-        self.problem = None
+        self.problem, self._noted_at = None, self._now()
 
     @property
     def latest(self) -> Reading | None:
-        """The last reading, None while there is none or the last one failed."""
-        return self.readings[-1] if self.readings and self.problem is None else None
+        """The last reading, None while there is none, the last one failed, or none came for STALE_S."""
+        fresh = self._now() - self._noted_at <= STALE_S
+        return self.readings[-1] if self.readings and self.problem is None and fresh else None
 
     def topics(self) -> list[TopicLag]:
         """Each consumed topic, in the order of the flow; empty when nothing is known."""

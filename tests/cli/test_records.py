@@ -168,6 +168,7 @@ async def test_a_watermark_of_a_lost_topic_hides_no_lag(
         connection, topic=INBOUND_MESSAGE.name, partitions=every, next_offsets=[10**9] * len(every)
     )
     assert await _lag(env, cli) == before
+    assert (await cli("lag", "--json", env=env)).json["watermarks_beyond_end"] == every
     assert "beyond the end" in (await cli("lag", env=env)).out
     checks = (await cli("doctor", "--json", env=env)).json["checks"]
     assert next(check["state"] for check in checks if check["name"] == "watermarks") == "PROBLEM"

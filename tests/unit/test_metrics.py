@@ -16,7 +16,7 @@ from agents.rim import OutboxRow
 from app.metrics.catalogue import WebMetrics, WorkerMetrics, declared
 from app.metrics.counting import Counting
 from app.metrics.kinds import Book, Counter
-from app.metrics.lag import LagClock
+from app.metrics.lag import POINTS_MAX, LagClock
 from app.metrics.passing_on import ChildSamples, exposition, samples_of
 from schemas.context import BundleStatistics, DraftRunContextPack
 
@@ -239,6 +239,28 @@ def test_lag_in_seconds_forgets_a_topic_that_was_made_anew() -> None:
     clock.note("p", 10, 10.0)
     clock.note("p", 20, 20.0)
     assert clock.age_s("p", 10, 20.0) == 10.0
+
+
+def test_lag_in_seconds_reaches_back_as_far_as_it_was_watched() -> None:
+    """A backlog of hours is told as hours, one of minutes still as minutes, from a bounded number of readings."""
+    clock, now = LagClock(), 0.0
+    while now < 24 * 3600:
+        clock.note("p", int(now), now)
+        now += 5.0
+    now -= 5.0
+    for age_s in (20.0, 60.0, 600.0, 6 * 3600.0, 20 * 3600.0):
+        assert clock.age_s("p", int(now - age_s), now) == pytest.approx(age_s, rel=0.01)
+    assert len(clock._ends["p"]) == POINTS_MAX
+
+
+def test_lag_in_seconds_is_close_also_when_records_come_in_bursts() -> None:
+    """What lies between two readings that were kept is interpolated: a tenth of the age at most."""
+    clock = LagClock()
+    for step in range(24 * 720):
+        clock.note("p", step // 720 * 1000, step * 5.0)  # a thousand each hour
+    now = (24 * 720 - 1) * 5.0
+    for hour in range(1, 24):
+        assert clock.age_s("p", hour * 1000 - 500, now) == pytest.approx(now - hour * 3600.0, rel=0.1)
 
 
 def test_ids_never_become_labels(metrics: WorkerMetrics) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from app.kafka.lagging import PartitionLag
+from app.kafka.lagging import PartitionLag, watermarks_of
+from app.web import lag_watch
 from app.web.diagnosis import Facts, diagnose
-from app.web.lag_watch import LagWatch, TopicLag
+from app.web.lag_watch import STALE_S, LagWatch, TopicLag
 from schemas.codes import FEATURE_ID, Role, Stage
 from tests.web.conftest import Site
 from tests.web.seeding import OTHER, OWN, insert
@@ -162,6 +163,40 @@ def test_lag_without_an_end_in_sight_is_said_so(site: Site) -> None:
     watch.note(lags(10, 100), 10.0)
     [now] = watch.topics()
     assert (now.drains, now.drained_in_s) == (False, None)
+
+
+def test_a_reading_that_is_too_old_is_none(site: Site) -> None:
+    """What hangs tells nothing, so that alerts about missing data can fire."""
+    now = [0.0]
+    watch = LagWatch(site.web.config, site.web.pool, clock=lambda: now[0])
+    watch.note(lags(0, 500), 1000.0)
+    now[0] = STALE_S
+    assert watch.topics()
+    now[0] += 1.0
+    assert (watch.latest, watch.topics(), watch.partitions()) == (None, [], [])
+
+
+async def test_lag_is_read_on_after_an_error_that_nobody_expected(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but its end ends it; meanwhile no reading is told."""
+    reads, real = [], watermarks_of
+
+    async def broken_once(pool: Any) -> dict[int, int]:
+        reads.append(pool)
+        found = await real(pool)
+        if len(reads) == 1:
+            raise KeyError
+        return found
+
+    monkeypatch.setattr(lag_watch, "watermarks_of", broken_once)
+    monkeypatch.setattr(lag_watch, "READ_S", 0.05)
+    watch = LagWatch(site.web.config, site.web.pool)
+    task = asyncio.create_task(watch.run())
+    async with asyncio.timeout(20):
+        while watch.latest is None:
+            assert not task.done()
+            await asyncio.sleep(0.01)
+    assert len(reads) > 1
+    task.cancel()
 
 
 async def test_lag_is_read_from_the_broker(site: Site) -> None:
