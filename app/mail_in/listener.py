@@ -13,7 +13,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from agents.persist import TRANSIENT
 from app.config import Config
-from app.kafka.inbound import BrokerAway, InboundProducer, Posting
+from app.kafka.inbound import BrokerAway, InboundProducer, Posting, TooLarge
 from app.mail_in.reading import Mail, Unusable, read_mail
 from db import sql
 from db.pool import Pool, create_pool
@@ -91,6 +91,9 @@ class MailIn:
         messages = [await self._message(workspace, mail) for workspace in workspaces]
         try:
             landed = await self._producer.send([Posting(message) for message in messages])
+        except TooLarge:
+            log.warning("mail_refused", code="too_large")
+            return USELESS
         except BrokerAway as error:
             log.warning("mail_waits_for_broker", error_class=type(error.__cause__).__name__)
             return LATER

@@ -86,10 +86,16 @@ def read_mail(content: bytes, envelope_from: str) -> Mail:
     if content.count(b"\n") > LINES_MAX or len(_BOUNDARY.findall(content)) > BOUNDARIES_MAX:
         raise Unusable("too_many_parts")
     try:
-        mail = email.message_from_bytes(content, policy=email.policy.compat32)
-        parts = list(_leaves(mail))
-    except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
+        return _read(content, envelope_from)
+    except MemoryError:
+        raise
+    except Exception:  # the email package parses heads anew at each look, and raises whatever it stumbles over
         raise Unusable("malformed") from None
+
+
+def _read(content: bytes, envelope_from: str) -> Mail:
+    mail = email.message_from_bytes(content, policy=email.policy.compat32)
+    parts = list(_leaves(mail))
     headers = _Headers(mail)
     name, address = _sender(headers.raw("From"), envelope_from)
     thread = [*_ids(headers.text("References")), *_ids(headers.text("In-Reply-To"))]

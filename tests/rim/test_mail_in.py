@@ -12,6 +12,8 @@ from typing import Any
 import aiosmtplib
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from agents.dead_letters import Incoming
 from agents.ingest import ingest_batch
@@ -23,6 +25,7 @@ from app.stack.local import LocalStack
 from db.pool import Pool, create_pool, transaction
 from schemas.events import InboundMessage
 from schemas.ids import derive
+from schemas.topics import INBOUND_MESSAGE
 from tests.conftest import Database
 from tests.samples import machine_mails
 from tests.story.harness import config_of
@@ -179,6 +182,51 @@ async def test_without_a_broker_the_sender_keeps_the_mail(post: Post) -> None:
             await send(port, text())
     assert refused.value.code == 451
     assert await post.records() == []
+
+
+async def test_a_mail_too_large_for_the_topic_is_refused_for_good(post: Post) -> None:
+    """554, not 451: tried again it is as large. The producer that all mails share stays as it was."""
+    blown_up = text(**{f"X-{number}": "\x01" * 8_000 for number in range(190)})
+    producer = InboundProducer(post.config)
+    async with post.listening(producer=producer) as port:
+        await send(port, text())
+        used = await producer.started()
+        with pytest.raises(aiosmtplib.SMTPDataError) as refused:
+            await send(port, blown_up)
+        assert await producer.started() is used
+        await send(port, text(**{"Message-ID": "<m2@example.net>"}))
+    assert refused.value.code == 554
+    assert len(await post.records()) == 2
+
+
+async def test_what_the_broker_finds_too_large_is_refused_for_good(post: Post) -> None:
+    """The topic of an installation may take less than ours does: that is no broker that is away."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=post.config.kafka_bootstrap_servers)
+    await admin.start()
+
+    async def limit(**changed: str) -> None:
+        settings = INBOUND_MESSAGE.config | changed
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, INBOUND_MESSAGE.name, settings)])
+
+    large = text(**{f"X-{number}": "x" * 8_000 for number in range(20)})
+    try:
+        await limit(**{"max.message.bytes": "100000"})
+        async with post.listening() as port:
+            await send(port, text())
+            assert await _answer(port, large) == 554
+            assert await _answer(port, text()) == 250
+    finally:
+        await limit()
+        await admin.close()
+
+
+async def _answer(port: int, content: bytes) -> int:
+    """The code that the sender hears."""
+    try:
+        await send(port, content)
+    except aiosmtplib.SMTPDataError as error:
+        return error.code
+    return 250
 
 
 async def test_without_a_database_the_sender_keeps_the_mail(stack: LocalStack, post: Post) -> None:

@@ -279,6 +279,22 @@ def test_no_header_breaks_the_reader(headers: dict[str, str]) -> None:
     as_message(found)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Type: text/plain; name*=x; name*0=y",
+        b"Content-Type: text/plain; charset*=x; charset*0=y",
+        b"Content-Disposition: inline; filename*" + b"9" * 5_000 + b"=d",
+        b"From: " + b"(" * 5_000,
+    ],
+    ids=["name in pieces", "charset in pieces", "number of a piece", "nested comments"],
+)
+def test_a_head_made_to_break_the_standard_library_is_refused(head: bytes) -> None:
+    """With a code, so that the sender hears 5xx: anything else would have them try again for days."""
+    with pytest.raises(Unusable, match="malformed"):
+        read_mail(head + b"\r\n\r\nhello", "a@b.example")
+
+
 def test_naughty_strings_are_read() -> None:
     """As subject, sender's name, file name and body."""
     for text in naughty_strings():
