@@ -4,6 +4,7 @@ Slack may fail: what it does not take is tried again later, and the web queue ha
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Final
 
 import asyncpg
@@ -36,7 +37,7 @@ log = structlog.get_logger()
 
 _TICK_S: Final = 1.0
 _BATCH: Final = 20
-_TAKEN_S: Final = 60.0
+_TAKEN_S: Final = 60.0  # longer than the calls that one row may need, three of CALL_S_MAX
 _TOLD_S_MAX: Final = 3_600.0
 # Slack does not take the draft as it is. Its other refusals are about channel, token or rate.
 _TOO_MUCH: Final = frozenset({"msg_too_long", "msg_blocks_too_long", "invalid_blocks", "invalid_blocks_format"})
@@ -88,8 +89,7 @@ class SlackPosting:
         """Post requests that Slack has not seen. Not before it is known which team the token is for."""
         if not self._team and not await self._learn_team(client):
             return
-        taken = await sql.review.take_unposted_reviews.rows(self._pool, limit=_BATCH, taken_s=_TAKEN_S)
-        for request in taken:
+        async for request in self._one_by_one(sql.review.take_unposted_reviews):
             draft = await shown(self._pool, request["draft_id"])
             channel = (draft.standing["slack_channel"] if draft else None) or self._config.slack_channel
             if draft is None or not channel or draft.standing["slack_team_id"] not in (None, self._team):
@@ -99,6 +99,15 @@ class SlackPosting:
                 continue
             await self._retire_previous(client, request)
             await self._post(client, channel, request, self._review(request, draft))
+
+    async def _one_by_one(self, take: sql.Query, **arguments: float) -> AsyncIterator[asyncpg.Record]:
+        """Rows to be told now, each taken when its turn comes: together, the last ones would be another worker's again
+        while a slow Slack is still told of the first."""
+        for _ in range(_BATCH):
+            row = await take.row(self._pool, limit=1, taken_s=_TAKEN_S, **arguments)
+            if row is None:
+                return
+            yield row
 
     async def _learn_team(self, client: SlackClient) -> bool:
         result = await client.team()
@@ -161,10 +170,8 @@ class SlackPosting:
 
     async def update_closed(self, client: SlackClient) -> None:
         """A closed request's message tells who decided what and when, and offers no buttons any more."""
-        taken = await sql.review.take_closed_reviews.rows(
-            self._pool, limit=_BATCH, taken_s=_TAKEN_S, response_s=SLACK_RESPONSE_URL_S_MAX
-        )
-        for closed in taken:
+        take = sql.review.take_closed_reviews
+        async for closed in self._one_by_one(take, response_s=SLACK_RESPONSE_URL_S_MAX):
             message = decided_message(closed["draft_id"], decided_of(closed), self._link(closed))
             result = await client.update(closed["slack_channel"], closed["slack_ts"], message)
             if not isinstance(result, Posted) and closed["response_url"]:
@@ -178,7 +185,7 @@ class SlackPosting:
 
     async def tell_expired(self, client: SlackClient) -> None:
         """A workspace learns that nobody decided in time: an update alone tells nobody."""
-        for expired in await sql.review.take_untold_expiries.rows(self._pool, limit=_BATCH, taken_s=_TAKEN_S):
+        async for expired in self._one_by_one(sql.review.take_untold_expiries):
             message = expired_message(
                 expired["draft_id"],
                 expired["workspace_name"] or expired["workspace_id"],

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
+import pytest
+
+from app.slack import posting
+from app.slack.client import SlackClient
 from tests.review.desk import APPROVER, Desk, buttons, press
 
 
@@ -67,6 +72,26 @@ def posts_taken(desk: Desk, draft: object) -> list[str]:
         for line in lines
         if line["method"] == "chat.postMessage" and line["outcome"] == "ok" and str(draft) in str(line["body"])
     ]
+
+
+async def test_a_slow_slack_is_told_of_each_review_once_by_many_workers(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A review is another worker's again after a while: the while of the last in line begins when its turn comes."""
+    monkeypatch.setattr(posting, "_TAKEN_S", 1.0)
+    await desk.tick()
+    drafts = [await desk.draft(f"Hello {number}") for number in range(5)]
+    desk.stack.slack.behave({"latency_ms": 500})
+    other = SlackClient(desk.config)
+    try:
+        first = asyncio.create_task(desk.posting.post_open(desk.slack))
+        while not first.done():
+            await posting.SlackPosting(desk.config, desk.pool).post_open(other)
+        await first
+    finally:
+        desk.stack.slack.behave(None)
+        await other.close()
+    assert [len(posts_taken(desk, draft)) for draft in drafts] == [1] * 5
 
 
 async def test_what_slack_does_not_take_is_tried_later(desk: Desk) -> None:
