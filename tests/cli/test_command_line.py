@@ -74,6 +74,8 @@ async def test_help_comes_at_once(cli: Cli) -> None:
         ("idle", "--timeout", "1"),
         ("dead-letters", "list"),
         ("explain", "00000000-0000-0000-0000-000000000000"),
+        ("web",),
+        ("worker",),
     ],
     ids=" ".join,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,27 @@ async def test_an_index_whose_build_broke_off_is_dropped_and_built_again(
     await connection.execute(drop.text.replace("NAME", INDEX))
     assert (await cli("migrate")).out == "applied 0007 recent_followups\n"
     assert invalid.holds(await connection.fetchval(invalid.text))
+
+
+async def test_web_on_a_schema_that_is_too_old_says_so(
+    connection: asyncpg.Connection, env: dict[str, str], cli: Cli
+) -> None:
+    """One line with what to do and exit code 1, as `worker` does; no traceback in the log."""
+    await connection.execute("DELETE FROM schema_migration WHERE number = 7")
+    ended = await cli("web", "--port", "0", env=env)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.splitlines() == [
+        f"draft-pipeline: the database has schema {ALL[-1]}, this version needs 7: run migrate"
+    ]
+
+
+async def test_web_on_a_port_that_is_taken_is_a_problem(env: dict[str, str], cli: Cli) -> None:
+    """It names the port; exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = await cli("web", "--port", str(port), env=env)
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1].startswith(f"draft-pipeline: 127.0.0.1:{port}")
 
 
 def _meant_for(when: str) -> list[int]:
