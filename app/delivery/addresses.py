@@ -10,8 +10,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 IPAddress = IPv4Address | IPv6Address
 
-# IPv6 that carries an IPv4 address a gateway would go on to: NAT64 (RFC 6052, RFC 8215), 6to4, Teredo.
-_CARRIERS: Final = tuple(map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
+# All of IPv6 that is given to anybody (IANA); old site-local and IPv4-compatible forms, NAT64 and the like lie outside.
+_UNICAST: Final = ip_network("2000::/3")
+# Within it, what carries an IPv4 address that a gateway would go on to: 6to4, Teredo.
+_CARRIERS: Final = tuple(map(ip_network, ("2002::/16", "2001::/32")))
 
 
 class ForbiddenAddress(Exception):
@@ -19,8 +21,13 @@ class ForbiddenAddress(Exception):
 
 
 def is_public(address: IPAddress) -> bool:
-    """True for a global unicast address that stands for itself."""
-    return address.is_global and not address.is_multicast and not any(address in carrier for carrier in _CARRIERS)
+    """True for a global unicast address that stands for itself; an IPv4 address written as IPv6 is what it is."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        if address not in _UNICAST or any(address in carrier for carrier in _CARRIERS):
+            return False
+    return address.is_global and not address.is_multicast
 
 
 async def resolve(host: str, port: int, *, allow_private: bool) -> list[ResolveResult]:

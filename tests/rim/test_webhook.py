@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from ipaddress import IPv4Address, ip_address
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -221,7 +222,8 @@ async def test_plain_text_behind_https_is_a_refusal() -> None:
     (
         "127.0.0.1 localhost 127.1 2130706433 0x7f000001 0.0.0.0 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254"
         " 100.64.0.1 224.0.0.1 255.255.255.255 user:pass@127.0.0.1 [::1] [::] [::ffff:127.0.0.1] [fe80::1] [fd00::1]"
-        " [64:ff9b::7f00:1] [2002:7f00:1::]"
+        " [64:ff9b::7f00:1] [2002:7f00:1::] [::ffff:100.64.0.1] [::ffff:224.0.0.1] [::10.0.0.1] [::ffff:0:10.0.0.1]"
+        " [fec0::1] [64:ff9b:1::a00:1] [2001:0:a00:1::1]"
     ).split(),
 )
 async def test_private_addresses_are_refused(host: str) -> None:
@@ -246,6 +248,18 @@ def test_public_means_global_unicast(address: Any) -> None:
     if addresses.is_public(address):
         special = (address.is_private, address.is_loopback, address.is_link_local, address.is_multicast)
         assert not any((*special, address.is_unspecified))
+
+
+@given(st.ip_addresses(v=4))
+def test_an_ipv4_address_written_as_ipv6_is_no_other(address: IPv4Address) -> None:
+    """What must not be reached is not reached by another spelling, and what may be is."""
+    assert addresses.is_public(ip_address(f"::ffff:{address}")) is addresses.is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "::ffff:8.8.8.8", "2606:4700::1111", "2a01:4f8::1"])
+def test_public_addresses_are_reached(address: str) -> None:
+    """The filter is for our network only."""
+    assert addresses.is_public(ip_address(address))
 
 
 async def test_the_checked_address_is_the_one_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
