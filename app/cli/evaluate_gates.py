@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import json
 import mailbox
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from email.message import EmailMessage, Message
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from app.cli.shell import OK, PROBLEM, AsJson, EnvFile, Problem, WrongUse, emit, show_table
 
 if TYPE_CHECKING:
+    from app.mail_in.reading import Unusable
     from schemas.events import InboundMessage
 
 group = typer.Typer()
 
 SHOWN_MAX: Final = 20
 _NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_RETURN_PATH: Final = re.compile(rb"^Return-Path:[ \t]*<([^<>\r\n]*)>", re.IGNORECASE | re.MULTILINE)
+_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+_SOMEBODY: Final = "somebody@example.invalid"
 
 Paths = Annotated[list[Path] | None, typer.Option(metavar="PATH", exists=True)]
 
@@ -33,11 +35,12 @@ Paths = Annotated[list[Path] | None, typer.Option(metavar="PATH", exists=True)]
 @dataclass(frozen=True)
 class Rate:
     """What the gates did to messages of one kind. `wrong` names them: machines that would be answered, or people who
-    would not."""
+    would not. `unusable` names mails that `mail-in` refuses, which answers nobody."""
 
     authors: str
     messages: int
     wrong: list[str]
+    unusable: list[str]
     by_gate: dict[str, int]
 
     @property
@@ -79,38 +82,49 @@ def evaluate_gates(
 def measure(authors: str, paths: Sequence[Path], own: frozenset[str]) -> Rate:
     """Ask every gate about every message. Raises Problem for a file that cannot be read."""
     from agents.gates import first_gate
+    from app.mail_in.reading import Unusable
     from schemas.codes import Mode
 
-    wrong, gates, count = list[str](), Counter[str](), 0
+    wrong, unusable, gates = list[str](), list[str](), Counter[str]()
     for name, message in (found for path in paths for found in read(path)):
-        if message.direction == "outbound":
+        gate: str | None
+        if isinstance(message, Unusable):
+            unusable.append(name)
+            gate = f"unusable ({message.code})"
+        elif message.direction == "outbound":
             continue
-        gate = first_gate(message, own, suppressed=False, mode=Mode.AI_AUTO_SEND)
-        count += 1
+        else:
+            gate = first_gate(message, own, suppressed=False, mode=Mode.AI_AUTO_SEND)
         gates[gate or "none"] += 1
         if (gate is None) is (authors == "machines"):
             wrong.append(name)
-    if paths and not count:
+    if paths and not gates:
         raise Problem(f"--{authors}: no message in {', '.join(map(str, paths))}")
-    return Rate(authors, count, wrong, dict(gates.most_common()))
+    return Rate(authors, gates.total(), wrong, unusable, dict(gates.most_common()))
 
 
-def read(path: Path) -> Iterator[tuple[str, InboundMessage]]:
-    """The messages of a path, with a name each: the file, or the message's id."""
+def read(path: Path) -> Iterator[tuple[str, InboundMessage | Unusable]]:
+    """The messages of a path, with a name each: the file, or the message's id. A mail may be unusable."""
     if path.is_dir():
         for file in sorted(path.rglob("*.eml")):
             yield from read(file)
     elif path.suffix == ".eml":
-        yield path.name, of_mail(email.message_from_bytes(path.read_bytes(), policy=email.policy.default))
+        yield path.name, _message(path.read_bytes())
     elif path.suffix in (".jsonl", ".ndjson"):
         yield from _lines(path)
     else:
         with closing(mailbox.mbox(path, create=False)) as box:
-            for key, raw in box.iteritems():
-                yield (
-                    f"{path.name}:{key}",
-                    of_mail(email.message_from_bytes(raw.as_bytes(), policy=email.policy.default)),
-                )
+            for key in box.iterkeys():
+                yield f"{path.name}:{key}", _message(box.get_bytes(key))
+
+
+def _message(content: bytes) -> InboundMessage | Unusable:
+    from app.mail_in.reading import Unusable
+
+    try:
+        return of_mail(content)
+    except Unusable as error:
+        return error
 
 
 def _lines(path: Path) -> Iterator[tuple[str, InboundMessage]]:
@@ -129,44 +143,30 @@ def _lines(path: Path) -> Iterator[tuple[str, InboundMessage]]:
         yield message.message_id, message
 
 
-def of_mail(mail: Message[Any, Any]) -> InboundMessage:
-    """A mail as a producer would publish it; what is longer than the contract allows is cut."""
+def of_mail(content: bytes) -> InboundMessage:
+    """A stored mail as `mail-in` publishes it. Raises Unusable.
+
+    Whoever stored it kept its MAIL FROM as Return-Path; without one it is taken as somebody's, not as a bounce's.
+    """
+    from app.mail_in.reading import read_mail
     from schemas.codes import Channel
     from schemas.events import InboundMessage
-    from schemas.limits import HEADER_CHARS_MAX, HEADER_COUNT_MAX, TEXT_FIELD_CHARS_MAX
 
-    headers = {name: _plain(str(value))[:HEADER_CHARS_MAX] for name, value in mail.items()}
-
-    def header(name: str) -> str | None:
-        return _plain(str(mail[name]))[:TEXT_FIELD_CHARS_MAX] if mail[name] is not None else None
-
+    kept = _RETURN_PATH.search(_HEAD_END.split(content, maxsplit=1)[0])
+    mail = read_mail(content, kept[1].decode("ascii", "replace") if kept else _SOMEBODY)
     return InboundMessage(
         schema_version=1,
-        message_id="m",
+        message_id=mail.message_id,
         workspace_id="w",
         lead_id="l",
         channel=Channel.EMAIL,
         received_at=_NOW,
-        body=_text(mail),
-        subject=header("Subject"),
-        from_address=header("From"),
-        to_address=header("To"),
-        headers=dict(list(headers.items())[:HEADER_COUNT_MAX]),
+        body=mail.body,
+        subject=mail.subject,
+        from_address=mail.from_address,
+        to_address=mail.to_address,
+        headers=mail.headers,
     )
-
-
-def _text(mail: Message[Any, Any]) -> str:
-    from schemas.limits import BODY_BYTES_MAX
-
-    part = mail.get_body(("plain", "html")) if isinstance(mail, EmailMessage) else None
-    content = part.get_payload(decode=True) if part is not None else b""
-    raw = content if isinstance(content, bytes) else b""
-    return _plain(raw[: BODY_BYTES_MAX // 4].decode(errors="replace"))
-
-
-def _plain(text: str) -> str:
-    """Without what Postgres does not store."""
-    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def _tell(rates: Sequence[Rate]) -> None:
@@ -180,3 +180,5 @@ def _tell(rates: Sequence[Rate]) -> None:
     for each in rates:
         for name in each.wrong[:SHOWN_MAX]:
             print(f"{words[each.authors]}: {name}")
+        for name in each.unusable[:SHOWN_MAX]:
+            print(f"unusable: {name}")

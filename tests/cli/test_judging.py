@@ -60,6 +60,25 @@ async def test_the_real_chats_refuse_nobody(cli: Cli, files: Path) -> None:
     assert (ended.code, "refused:" in ended.out) == (0, False), ended.out
 
 
+async def test_mails_are_read_as_mail_in_reads_them(cli: Cli, tmp_path: Path) -> None:
+    """Heads made to break a reader, a charset that says how an opt-out is written, a mail that nobody can read: each
+    is judged as it would be when it came in, or told by its file's name."""
+    (tmp_path / "mails").mkdir()
+    for name, raw in {
+        "quote": b'From: ann@example.net\nTo: "\nMessage-ID: <a@\n\nWhat does it cost?\n',
+        "charset": b"From: ann@example.net\nContent-Type: text/plain; charset=utf-16\n\n" + "STOP".encode("utf-16"),
+        "broken": b"From: ann@example.net\nContent-Type: text/plain; name*=x; name*0=y\n\nhello\n",
+        "bounce": b"Return-Path: <>\nFrom: ann@example.net\n\nWhat does it cost?\n",
+    }.items():
+        (tmp_path / "mails" / f"{name}.eml").write_bytes(raw)
+    ended = await cli("evaluate-gates", "--people", "mails", "--json", env={})
+    (people,) = ended.json["rates"]
+    assert people["by_gate"] == {"machine_mail": 1, "unusable (malformed)": 1, "opt_out": 1, "none": 1}
+    assert (people["wrong"], people["unusable"]) == (["bounce.eml", "broken.eml", "charset.eml"], ["broken.eml"])
+    told = await cli("evaluate-gates", "--machines", "mails", "--max-answered", "1", env={})
+    assert (told.code, "unusable: broken.eml" in told.out, "answered: quote.eml" in told.out) == (0, True, True)
+
+
 async def test_a_share_that_is_exceeded_is_a_problem(cli: Cli, files: Path) -> None:
     """People given as machines, machines as people: both are told by name, never by text, exit code 1."""
     ended = await cli("evaluate-gates", "--machines", "people.jsonl", "--people", "mails", env={})
