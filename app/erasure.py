@@ -6,16 +6,17 @@ stands outside (Slack) follows in steps that may be repeated: run again, it goes
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
-import orjson
 
 from agents.outcomes import draft_outcome, envelope
 from agents.persist import TRANSIENT, backoff_s
+from agents.reading import read_json
 from app.slack.blocks import Decided, decided_message
 from app.slack.client import Posted, SlackClient
 from db import sql
@@ -27,6 +28,7 @@ REASON: Final = "lead_erased"
 WAIT_S_MAX: Final = 90.0
 POLL_S: Final = 0.5
 OUTBOX_PAGE_ROWS_MAX: Final = 2_000
+OUTBOX_PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 DEADLOCKS_MAX: Final = 5
 
 
@@ -200,7 +202,9 @@ async def _clean_outbox(pool: Pool, request: Request, say: Callable[[str], None]
     """Published events of this lead, and dead letters that name them; page by page, no lock held."""
     after, deleted = 0, 0
     while True:
-        page = await sql.housekeeping.outbox_page.rows(pool, after_id=after, limit=OUTBOX_PAGE_ROWS_MAX)
+        page = await sql.housekeeping.outbox_page.rows(
+            pool, after_id=after, limit=OUTBOX_PAGE_ROWS_MAX, bytes=OUTBOX_PAGE_BYTES_MAX
+        )
         if not page:
             return deleted
         after = page[-1]["id"]
@@ -211,17 +215,44 @@ async def _clean_outbox(pool: Pool, request: Request, say: Callable[[str], None]
 
 
 def _is_about(row: asyncpg.Record, request: Request) -> bool:
-    key = request.lead_id.encode()
+    key = bytes(row["key"] or b"")
     if row["topic"] != DEAD_LETTER.name:
-        return row["workspace_id"] == request.workspace_id and bytes(row["key"] or b"") == key
-    original = bytes(row["letter"] or b"")
-    if key in original or bytes(row["key"] or b"") == key:
-        return True
-    try:
-        parsed = orjson.loads(original)
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(parsed, dict) and parsed.get("lead_id") == request.lead_id
+        return row["workspace_id"] == request.workspace_id and key == request.lead_id.encode()
+    return _letter_is_about(key, bytes(row["letter"] or b""), request)
+
+
+def _letter_is_about(key: bytes, original: bytes, request: Request) -> bool:
+    """Whether a dead letter may hold something of this lead.
+
+    One that says whose it is stays when that is another lead, or one of another workspace: ids are a workspace's own,
+    and an id such as `1` stands in nearly every text. One that does not say (no JSON, no object, no id) goes when its
+    key is the id or the id stands anywhere in it: rather a stranger's copy, of what the topic has, than a person who
+    was erased.
+    """
+    owner = _owner(original)
+    if owner is None:
+        folded = original.lower()
+        return key == request.lead_id.encode() or any(each in folded for each in _spellings(request.lead_id))
+    workspace, lead = owner
+    ours = lead == request.lead_id or key == request.lead_id.encode()
+    return ours and workspace in (None, request.workspace_id)
+
+
+def _owner(original: bytes) -> tuple[str | None, str] | None:
+    """Workspace, where it is named, and lead of a record; None when it does not say whose it is."""
+    parsed = read_json(original)
+    if not isinstance(parsed, dict):
+        return None
+    workspace, lead = (
+        str(parsed[name]) if isinstance(parsed.get(name), str | int) else None for name in ("workspace_id", "lead_id")
+    )
+    return None if lead is None else (workspace, lead)
+
+
+def _spellings(text: str) -> set[bytes]:
+    """The bytes that a text may stand as, in lower case: as it is, escaped in JSON, in two bytes a character."""
+    encoded = {text.encode(), json.dumps(text)[1:-1].encode(), text.encode("utf-16-le"), text.encode("utf-16-be")}
+    return {each.lower() for each in encoded}
 
 
 # ---- Slack

@@ -163,11 +163,16 @@ ON CONFLICT DO NOTHING;
 -- The lead's own row, and with it what still hangs on it: memory entries.
 DELETE FROM lead WHERE workspace_id = $1 AND lead_id = $2;
 
--- name: outbox_page(after_id, limit)
--- The outbox from its old end, for a search that no index helps: key and, for dead letters, the original.
-SELECT id, workspace_id, key, topic, published_at IS NOT NULL AS published,
-       CASE topic WHEN 'dead-letter' THEN value END AS letter
-FROM outbox WHERE id > $1 ORDER BY id LIMIT $2;
+-- name: outbox_page(after_id, limit, bytes)
+-- The outbox from its old end, for a search that no index helps: key and, for dead letters, the original. At most `limit`
+-- rows, and as many as fit into `bytes`.
+SELECT id, workspace_id, key, topic, published, letter
+FROM (SELECT id, workspace_id, key, topic, published_at IS NOT NULL AS published,
+             CASE topic WHEN 'dead-letter' THEN value END AS letter,
+             sum(CASE topic WHEN 'dead-letter' THEN octet_length(value) END) OVER (ORDER BY id) AS bytes,
+             row_number() OVER (ORDER BY id) AS position
+      FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) sized
+WHERE position = 1 OR coalesce(bytes, 0) <= $3 ORDER BY id;
 
 -- name: delete_outbox_rows(ids)
 -- Published events, whose topics have them.

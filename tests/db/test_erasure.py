@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from agents.dead_letters import Incoming
 from agents.ingest import Result, ingest_batch
+from app import erasure
 from app.erasure import Erased, LeadUnknown, Request, StillUnderWay, erase_lead
 from app.slack.client import SlackClient
 from app.stack.local import LocalStack
@@ -255,6 +257,52 @@ async def test_every_column_that_can_hold_text_is_known_to_the_erasure(pool: Poo
         and IMPERSONAL.get(table) != "*"
     ]
     assert unknown == []
+
+
+async def letters(pool: Pool) -> set[str]:
+    """The notes on the dead letters that are left, without those that every test has."""
+    rows = await pool.fetch("SELECT value FROM outbox WHERE topic = 'dead-letter'")
+    return {found[1].decode() for row in rows if (found := re.search(rb"note-([a-z-]+)", row["value"]))}
+
+
+async def test_a_short_id_takes_no_letters_of_others_along(pool: Pool) -> None:
+    """A letter that says whose it is goes with its lead; one that does not goes when it may be the lead's."""
+    await ingest(pool, record("message-of-1", lead_id="1"))
+    for kept in (
+        {"workspace_id": OTHER, "lead_id": "1", "body": "note-same-id-elsewhere"},
+        {"workspace_id": WS, "lead_id": "2", "body": "1 note-names-it"},
+        {"workspace_id": WS, "lead_id": "lead-1", "body": "note-longer-id"},
+    ):
+        await publish(pool, "dead-letter", json.dumps(kept).encode(), key=None, workspace=None)
+    await publish(pool, "dead-letter", b'{"lead_id": "2", note-broken', key=b"2", workspace=None)
+    for key, gone in (
+        (None, b'{"workspace_id": "ws-erase", "lead_id": "1", "body": "note-gone"}'),
+        (None, b'{"lead_id": 1, "body": "note-number"}'),
+        (b"1", b'{"body": "note-key"}'),
+        (None, b'{"lead": {"id": "1"}, "body": "note-elsewhere"}'),
+        (None, b'[{"lead_id": "1"}, "note-list"]'),
+        (None, b'{"lead_id": "1", note-torn'),
+        (None, '{"lead_id": "1", '.encode("utf-16") + b"note-two-bytes"),
+    ):
+        await publish(pool, "dead-letter", gone, key=key, workspace=None)
+    erased = await erase(pool, lead="1")
+    assert await letters(pool) == {"same-id-elsewhere", "names-it", "longer-id", "broken"}
+    assert erased.outbox_rows == 7
+
+
+async def test_letters_are_searched_a_few_bytes_at_a_time(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Originals of 9 MiB are not all read at once, and none is left out."""
+    monkeypatch.setattr(erasure, "OUTBOX_PAGE_BYTES_MAX", 1_500)
+    for number in range(5):
+        letter = json.dumps({"workspace_id": WS, "lead_id": LEAD, "body": "x" * 700 * (number + 1)})
+        await publish(pool, "dead-letter", letter.encode(), key=None, workspace=None)
+    after, pages = 0, []
+    while page := await sql.housekeeping.outbox_page.rows(pool, after_id=after, limit=2_000, bytes=1_500):
+        after = page[-1]["id"]
+        pages.append([len(row["letter"] or b"") for row in page])
+    assert all(len(page) == 1 or sum(page) <= 1_500 for page in pages), pages
+    await erase(pool)
+    assert await pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'dead-letter'") == 0
 
 
 async def test_decisions_and_figures_of_an_erased_lead_stay(pool: Pool) -> None:
