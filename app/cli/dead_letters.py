@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -53,7 +55,7 @@ def list_(
     """Letters by reason and topic, and the newest one by one."""
 
     async def work(config: Config) -> int:
-        letters = await _matching(config, reason, topic)
+        letters = [replace(each, value=None) async for each in _matching(config, reason, topic)]
         counts = Counter((letter.reason, letter.topic) for letter in letters)
         newest = sorted(letters, key=lambda letter: letter.timestamp_ms, reverse=True)[:limit]
         if as_json:
@@ -73,14 +75,12 @@ def list_(
     run(env_file, "kafka", work)
 
 
-async def _matching(config: Config, reason: str | None, topic: str | None) -> list[Letter]:
+async def _matching(config: Config, reason: str | None, topic: str | None) -> AsyncIterator[Letter]:
     from app.cli.letters import read_letters
 
-    return [
-        letter
-        async for letter in read_letters(config)
-        if reason in (None, letter.reason) and topic in (None, letter.topic)
-    ]
+    async for letter in read_letters(config):
+        if reason in (None, letter.reason) and topic in (None, letter.topic):
+            yield letter
 
 
 def _when(letter: Letter) -> str:
@@ -92,15 +92,15 @@ def _origin(letter: Letter) -> str:
 
 
 def _row(letter: Letter) -> tuple[object, ...]:
-    size = len(letter.value or b"")
-    return letter.place, _when(letter), letter.reason, letter.headers.get("dlq_error", ""), size, _origin(letter)
+    error = letter.headers.get("dlq_error", "")
+    return letter.place, _when(letter), letter.reason, error, letter.size, _origin(letter)
 
 
 def _as_json(letter: Letter) -> dict[str, object]:
     return {
         "place": letter.place,
         "at": _when(letter),
-        "bytes": len(letter.value or b""),
+        "bytes": letter.size,
         "original_kept": letter.original_kept,
         **letter.headers,
     }
@@ -173,7 +173,9 @@ def retry(
         from app.cli.relettering import resend
 
         config.require(frozenset({"DATABASE_URL"}))
-        letters = [await _find(config, *place) for place in wanted] or await _matching(config, reason, topic)
+        letters = [await _find(config, *place) for place in wanted]
+        if reason is not None:
+            letters = [each async for each in _matching(config, reason, topic)]
         async with connection_to(config.database_url) as connection:
             done_before = set() if again or wanted else await _retried(connection)
             chosen = [each for each in letters if each.original_kept and each.place not in done_before]

@@ -25,13 +25,16 @@ _SHOWN: Final = frozenset({"schema_version", "message_id", "workspace_id", "lead
 
 @dataclass(frozen=True)
 class Letter:
-    """One dead letter; `headers` are those of ours."""
+    """One dead letter; `headers` are those of ours. `original_kept` is False for a record that did not fit: the letter
+    then holds its hash only."""
 
     partition: int
     offset: int
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
+    size: int
+    original_kept: bool
     headers: dict[str, str]
 
     @property
@@ -58,21 +61,11 @@ class Letter:
         named = parsed.get("workspace_id") if isinstance(parsed, dict) else None
         return named if isinstance(named, str) and _IDENTIFIER.fullmatch(named) else None
 
-    @property
-    def original_kept(self) -> bool:
-        """False for a record that did not fit: the letter then holds its hash only."""
-        if self.value is None or len(self.value) > 1_000 or not self.value.startswith(b'{"omitted"'):
-            return True
-        try:
-            return set(json.loads(self.value)) != {"omitted", "bytes", "sha256"}
-        except ValueError:
-            return True
-
 
 async def read_letters(
     config: Config, start: dict[int, int] | None = None, newest: int | None = None
 ) -> AsyncIterator[Letter]:
-    """Every letter, partition by partition.
+    """Every letter, partition by partition. Raises Problem when the broker falls silent before the end.
 
     :param start: the partitions to read, and the offsets to begin at.
     :param newest: at most so many offsets of each partition, the last ones.
@@ -104,9 +97,11 @@ async def _read_all(
         last = 0 if newest is None else ends[tp] - newest
         consumer.seek(tp, max(begins[tp], (start or {}).get(tp.partition, 0), last))
     silent = 0
-    while any([await consumer.position(tp) < ends[tp] for tp in chosen]) and silent < _SILENT_POLLS_MAX:
+    while any([await consumer.position(tp) < ends[tp] for tp in chosen]):
         batches = await consumer.getmany(timeout_ms=_POLL_MS)
         silent = 0 if batches else silent + 1
+        if silent == _SILENT_POLLS_MAX:
+            raise Problem(f"the broker fell silent before the end of {DEAD_LETTER.name}; see `draft-pipeline doctor`")
         for tp, records in batches.items():
             for record in records:
                 if record.offset < ends[tp]:
@@ -124,7 +119,17 @@ async def _partitions(config: Config) -> list[int]:
 
 def _letter(record: Any) -> Letter:
     headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
-    return Letter(record.partition, record.offset, record.timestamp, record.key, record.value, headers)
+    place = (record.partition, record.offset, record.timestamp)
+    return Letter(*place, record.key, record.value, len(record.value or b""), _holds_original(record.value), headers)
+
+
+def _holds_original(value: bytes | None) -> bool:
+    if value is None or len(value) > 1_000 or not value.startswith(b'{"omitted"'):
+        return True
+    try:
+        return set(json.loads(value)) != {"omitted", "bytes", "sha256"}
+    except ValueError:
+        return True
 
 
 def described(value: bytes | None) -> Any:

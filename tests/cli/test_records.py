@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from app.cli import letters
 from app.cli.producing import line_of
+from app.cli.shell import Problem
 from app.kafka.producer import new_producer
+from app.stack.local import LocalStack
 from db import sql
 from schemas.topics import DEAD_LETTER, INBOUND_MESSAGE
 from tests.cli.conftest import Cli, config_of
+from tests.story.harness import frozen
 
 SECRET = "please call me on my private number"
 
@@ -134,6 +139,19 @@ async def test_a_dead_letter_is_listed_shown_masked_and_sent_again(
     assert "--again" in again.err
     assert [each.key for each in found] == [b"lead-7"]
     assert await connection.fetchval("SELECT subject FROM admin_audit WHERE action = 'dead-letter-retry'") == place
+
+
+async def test_a_broker_that_falls_silent_is_no_end_of_the_letters(
+    broker: LocalStack, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read until then is no answer: a Problem, exit code 1."""
+    monkeypatch.setattr(letters, "_SILENT_POLLS_MAX", 2)
+    for _ in range(5):
+        await letter(env, bytes(4 * 1024 * 1024), "large")
+    reading = letters.read_letters(config_of(env))
+    await anext(reading)
+    with frozen(broker), pytest.raises(Problem, match="fell silent"):
+        [each async for each in reading]
 
 
 async def test_a_letter_that_holds_only_a_hash_is_not_sent(env: dict[str, str], cli: Cli) -> None:
