@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final
 
 from agents.gates.reply_text import is_html, readable
-from agents.hard_blocks.meetings import begins, dates_of, days_of_times, is_declined
+from agents.hard_blocks.meetings import Refusals, begins, dates_of, days_of_times
 from agents.hard_blocks.reading import read_claims
 from agents.hard_blocks.source import Claim
 from agents.hard_blocks.zones import lead_zone, region, zone_of, zones_written
@@ -121,9 +121,9 @@ def _names(text: str, turn: Turn, moment: datetime, default: tzinfo | None, snap
     only = {claim.zone for claim in claims if claim.zone}
     if len(only) == 1:
         default = zone_of(only.pop(), snapshot) or default
-    best = _Named.NO
+    best, refusals = _Named.NO, Refusals(source)
     for time, day in days_of_times(source, claims):
-        if day is None or is_declined(source, time):
+        if day is None or refusals.declines(time):
             continue
         zone = zone_of(time.zone, snapshot) if time.zone else default
         if zone is None:
@@ -169,10 +169,10 @@ def slots_named(text: str, snapshot: DraftRunSnapshot) -> list[list[Slot]]:
     """
     source, claims = read_claims(text)
     default = _zone_of_text(claims, snapshot)
-    found = []
+    found, refusals = [], Refusals(source)
     for time, day in days_of_times(source, claims):
         zone = zone_of(time.zone, snapshot) if time.zone else default
-        if zone is not None and not is_declined(source, time):
+        if zone is not None and not refusals.declines(time):
             meant = [slot for slot in snapshot.free_slots if begins(slot, day, time.minute, zone, snapshot.now)]
             found += [meant] if meant else []
     return found

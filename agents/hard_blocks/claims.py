@@ -5,9 +5,9 @@ from datetime import tzinfo
 
 from agents.hard_blocks.block import BlockGroup, HardBlock, Rule
 from agents.hard_blocks.context_claims import ContextClaims, day_keys
-from agents.hard_blocks.meetings import days_of_times, is_declined, is_free, is_past
+from agents.hard_blocks.meetings import Refusals, days_of_times, is_free, is_past
 from agents.hard_blocks.reading import read_claims
-from agents.hard_blocks.source import Claim, Source
+from agents.hard_blocks.source import Claim
 from agents.hard_blocks.zones import lead_zone, zone_of
 
 
@@ -17,11 +17,12 @@ def check_claims(text: str, context: ContextClaims, *, scheduling: bool = False)
     source, claims = read_claims(text)
     blocks = [_block(Rule.WEEKDAY, claim) for claim in claims if _wrong_weekday(claim, context)]
     settled: set[Claim] = set()
+    refusals = Refusals(source)
     zone = _only_zone(claims, context)
     for time, day in days_of_times(source, claims):
         if day is None and not scheduling:
             continue
-        rule = _meeting_rule(source, time, day, context, zone)
+        rule = _meeting_rule(refusals, time, day, context, zone)
         if rule is None:
             continue
         settled.update((time, day) if day is not None else (time,))
@@ -55,10 +56,10 @@ def _only_zone(claims: Sequence[Claim], context: ContextClaims) -> tzinfo:
 
 
 def _meeting_rule(
-    source: Source, time: Claim, day: Claim | None, context: ContextClaims, default: tzinfo
+    refusals: Refusals, time: Claim, day: Claim | None, context: ContextClaims, default: tzinfo
 ) -> Rule | None:
-    """`Rule.TIME` when the time is fine as it is, `Rule.MEETING` when it is no free slot, None when it is no"
-    " meeting."""
+    """`Rule.TIME` when the time is fine as it is, `Rule.MEETING` when it is no free slot, None when it is no
+    meeting."""
     snapshot = context.snapshot
     zone = zone_of(time.zone, snapshot) if time.zone else default
     if zone is None:
@@ -69,4 +70,4 @@ def _meeting_rule(
         return Rule.TIME
     if day is not None and is_past(day, time.minute, snapshot.now.astimezone(zone)):
         return None
-    return None if is_declined(source, time) else Rule.MEETING
+    return None if refusals.declines(time) else Rule.MEETING

@@ -1,6 +1,7 @@
 """Which day a time of day belongs to, and whether a free slot is there."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Final
@@ -18,6 +19,7 @@ _DAY_THEN_TIME: Final = re.compile(
 )
 _TIME_THEN_DAY: Final = re.compile(r"[\s,()]*(?:on|this|next|am|diesen|nächsten|le|el|il|em|na|no|op|w|we|den|de)?\s*")
 _BREAK: Final = re.compile(r"(?<!:)\n|[.!?]\s+[A-ZÀ-Þ]|\n\s*\n")
+_EVERY_BREAK: Final = re.compile(rf"(?=({_BREAK.pattern}))")  # also one that begins within another
 # Sentences that turn a time down: the lead's own proposal may be named in them.
 _DECLINED: Final = re.compile(
     r"(?<![^\W\d_])(?:unfortunately|not|no longer|isn't|aren't|can't|cannot|won't|doesn't|don't|unavailable|taken"
@@ -46,8 +48,8 @@ def speaks_of_meeting(text: str) -> bool:
 
 
 def days_of_times(source: Source, claims: Sequence[Claim]) -> list[tuple[Claim, Claim | None]]:
-    """Each time of day with the date, weekday or "tomorrow" it belongs to: beside it, or else before it in the"
-    " sentence."""
+    """Each time of day with the date, weekday or "tomorrow" it belongs to: beside it, or else before it in the
+    sentence."""
     pairs: list[tuple[Claim, Claim | None]] = []
     earlier: Claim | None = None
     for position, claim in enumerate(claims):
@@ -62,6 +64,8 @@ def days_of_times(source: Source, claims: Sequence[Claim]) -> list[tuple[Claim, 
 def _day_of(source: Source, time: Claim, earlier: Claim | None, later: Claim | None) -> Claim | None:
     if earlier is not None and time.start - earlier.end > DAY_CHARS_MAX:
         earlier = None
+    if later is not None and later.start - time.end > DAY_CHARS_MAX:
+        later = None
     if earlier is not None and _DAY_THEN_TIME.fullmatch(source.lower, earlier.end, time.start):
         return earlier
     if later is not None and _TIME_THEN_DAY.fullmatch(source.lower, time.end, later.start):
@@ -71,12 +75,23 @@ def _day_of(source: Source, time: Claim, earlier: Claim | None, later: Claim | N
     return None
 
 
-def is_declined(source: Source, claim: Claim) -> bool:
-    """Whether the sentence around the claim says no to something."""
-    starts = [found.end() for found in _BREAK.finditer(source.text, 0, claim.start)]
-    end = _BREAK.search(source.text, claim.end)
-    sentence = source.lower[starts[-1] - 1 if starts else 0 : end.start() if end else len(source.lower)]
-    return _DECLINED.search(sentence) is not None
+class Refusals:
+    """Where a text says no to something. Looked for once per text, so that each of its times costs no scan."""
+
+    def __init__(self, source: Source) -> None:
+        breaks = list(_EVERY_BREAK.finditer(source.text))
+        self._ends = [found.start(1) for found in breaks]
+        self._begins = sorted(found.end(1) for found in breaks)
+        self._refusals = [found.start() for found in _DECLINED.finditer(source.lower)]
+
+    def declines(self, claim: Claim) -> bool:
+        """Whether the sentence around the claim says no."""
+        begun, ended = bisect_right(self._begins, claim.start), bisect_left(self._ends, claim.end)
+        begin = self._begins[begun - 1] - 1 if begun else 0
+        refusal = bisect_left(self._refusals, begin)
+        if refusal == len(self._refusals):
+            return False
+        return ended == len(self._ends) or self._refusals[refusal] < self._ends[ended]
 
 
 def nearest(month: int, day: int, today: date) -> date | None:

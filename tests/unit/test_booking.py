@@ -1,5 +1,6 @@
 """Which slot a lead accepted: only one that was named by day and time, in a known zone, and that can mean no other."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -295,6 +296,23 @@ def test_with_the_gate_on_the_confidence_must_reach_the_pinned_threshold(
     """Equal passes; none never does; off, it is not asked."""
     run = gated(AGREED, APPROVE, enabled=enabled)
     assert decided(Plan(MeetingOutcome.BOOKED), run.snapshot, run.pack, confidence).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Monday 11:00 " * 5_000,
+        "Monday at 10 a.m. " * 4_000,
+        "at 10:00" + " " * 59_000 + "x tomorrow",
+        ".\n11:00 " * 9_000,
+    ],
+    ids=["no end of a sentence", "points within times", "a day far behind a time", "a sentence each"],
+)
+def test_a_message_full_of_times_is_read_in_linear_time(body: str) -> None:
+    """What a lead may send in 64 KB never holds up a worker's event loop."""
+    began = time.process_time()
+    wished_slot(state(body[:65_536]))
+    assert time.process_time() - began < 2.0
 
 
 # ---- texts of ours
