@@ -1,5 +1,5 @@
-"""Amounts of money and percentages, however they are written: "$1,000.00", "1000 USD" and "1.000,00 $" are one"
-" claim."""
+"""Amounts of money and percentages, however they are written: "$1,000.00", "1000 USD" and "1.000,00 $" are one
+claim."""
 
 import re
 from decimal import Decimal
@@ -51,8 +51,8 @@ WORDS_CHARS: Final = 80
 
 
 def number_key(written: str) -> str:
-    """`written` without separators: "1.000,00" and "1,000" give "1000". One separator before three digits groups"
-    " them."""
+    """`written` without separators: "1.000,00" and "1,000" give "1000". One separator before three digits groups
+    them."""
     digits = written.replace(" ", "").replace("'", "")
     cut = max(digits.rfind("."), digits.rfind(","))
     whole, fraction = (digits[:cut], digits[cut + 1 :]) if cut >= 0 else (digits, "")
@@ -82,8 +82,8 @@ def money_key(amount: str, currency: str) -> str:
 
 
 def read_amount(source: Source, start: int) -> Claim | None:
-    """The amount of money or the percentage whose first digit is at `start`. Each end of a range is a claim of its"
-    " own."""
+    """The amount of money or the percentage whose first digit is at `start`. Each end of a range is a claim of its
+    own."""
     number = NUMBER.match(source.lower, start)
     if number is None:
         return None

@@ -24,9 +24,8 @@ _KEYED: Final = frozenset({Rule.AMOUNT, Rule.PERCENTAGE, Rule.PHONE})
 
 
 def read_claims(text: str) -> tuple[Source, list[Claim]]:
-    """The claims of `text`, in order, not overlapping, and the text without its links and e-mail addresses, whose"
-    " digits
-    are theirs. Linear in the length of `text`."""
+    """The claims of `text`, in order, not overlapping, and the text without its links and e-mail addresses, whose
+    digits are theirs. Linear in the length of `text`."""
     source = Source.of(text)
     claims = links_and_emails(source)
     if claims:

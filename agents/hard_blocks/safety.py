@@ -1,5 +1,5 @@
-"""What nobody can pass: a text that is empty, endless, leaks how it was made, hides something, or was never"
-" finished."""
+"""What nobody can pass: a text that is empty, endless, leaks how it was made, hides something, or was never
+finished."""
 
 import re
 from collections.abc import Iterator, Sequence, Set

@@ -1,5 +1,5 @@
-"""A text prepared for reading, and what a reader finds in it. Everything keeps its place: spans stay true to the"
-" original."""
+"""A text prepared for reading, and what a reader finds in it. Everything keeps its place: spans stay true to the
+original."""
 
 import re
 from dataclasses import dataclass

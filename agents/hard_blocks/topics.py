@@ -81,8 +81,8 @@ def check_topics(text: str, snapshot: DraftRunSnapshot, language: str | None) ->
 
 
 def _asked(snapshot: DraftRunSnapshot) -> str:
-    """What the lead wrote since somebody last answered, quotes left out, in lower case. The burst counts, not its"
-    " end."""
+    """What the lead wrote since somebody last answered, quotes left out, in lower case. The burst counts, not its
+    end."""
     since: list[str] = [snapshot.trigger.subject or "", strip_quoted(snapshot.trigger.body)]
     for turn in reversed(snapshot.conversation):
         if turn.author != "lead":

@@ -43,8 +43,8 @@ def lead_zone(snapshot: DraftRunSnapshot) -> tzinfo:
 
 
 def zone_of(said: str, snapshot: DraftRunSnapshot) -> tzinfo | None:
-    """The zone a text names, None when that cannot be told. Abbreviations are offsets, as strict as they are"
-    " written."""
+    """The zone a text names, None when that cannot be told. Abbreviations are offsets, as strict as they are
+    written."""
     if said == LEAD_TIME:
         return lead_zone(snapshot)
     if said == WORKSPACE_TIME:

@@ -256,8 +256,8 @@ def test_gates_close_in_their_order() -> None:
 
 
 def test_the_unsubscribe_button_of_a_mail_program_is_heard() -> None:
-    """A mail that a program sent for a reader who pressed "unsubscribe" is an opt-out, though it is marked"
-    " automatic."""
+    """A mail that a program sent for a reader who pressed "unsubscribe" is an opt-out, though it is marked
+    automatic."""
     automatic = {"Auto-Submitted": "auto-replied"}
     sent = {"subject": "unsubscribe", "from_address": "ann@example.com", "headers": automatic}
     assert gate("Mail sent this email to unsubscribe from the message.", **sent) is Gate.OPT_OUT

@@ -1,5 +1,5 @@
-"""Policy: a draft is sent by itself only when nothing speaks against it, at the right hour, and everybody can see"
-" why."""
+"""Policy: a draft is sent by itself only when nothing speaks against it, at the right hour, and everybody can see
+why."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
