@@ -17,12 +17,12 @@ from agents.holding import hold_slot, record_meeting, slot_is_taken
 from agents.outcomes import envelope, row_of, sha256_of
 from agents.persist import persist
 from agents.resuming import active_run
-from agents.rim import Interrupted, Rim
+from agents.rim import Interrupted, Lease, Rim
 from agents.stages import MEETING_STAGES, next_draft_stage, skip
 from agents.starting import age_s, create_run, trace_of
 from agents.strangers import other_leads_in
 from db import sql
-from schemas.codes import Gate, Phase, RunStatus, Stage
+from schemas.codes import DraftStatus, Gate, Phase, RunStatus, Stage
 from schemas.events import DraftEvaluated, DraftRequested
 from schemas.ids import event_id, source_of
 from schemas.limits import LEASE_S
@@ -46,7 +46,8 @@ async def handle(event: DraftRequested, rim: Rim) -> Fate:
     )
     if taken is None:
         return await leased_elsewhere(rim, facts["run_id"], Phase.DRAFT)
-    return await _work(facts["run_id"], taken["lease_epoch"], rim)
+    async with rim.leases.holding(facts["run_id"], taken["lease_epoch"]) as lease:
+        return await _go_on(event, lease, rim)
 
 
 async def leased_elsewhere(rim: Rim, run_id: Any, phase: Phase) -> Fate:
@@ -77,8 +78,7 @@ async def _start(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> Fate
     snapshot = created.state.snapshot
     async with rim.leases.holding(snapshot.run_id, created.epoch) as lease:
         if event.retry_of is not None:
-            await sql.run.copy_artifacts.run(rim.pool, run_id=lease.run_id, retry_of=event.retry_of)
-            return await _to_the_end(await active_run(rim, lease))
+            return await _go_on(event, lease, rim)
         source = source_of(snapshot.workspace_id)
         run = ActiveRun(rim, lease, created.state, snapshot.draft_id, snapshot.traceparent, source=source)
         run.next_call = created.first_call
@@ -92,10 +92,17 @@ async def _had_a_run(event: DraftRequested, facts: asyncpg.Record, rim: Rim) -> 
     return await sql.run.run_standing.row(rim.pool, run_id=event.retry_of) is None
 
 
-async def _work(run_id: Any, epoch: int, rim: Rim) -> Fate:
-    """Take over a run where it stands."""
-    async with rim.leases.holding(run_id, epoch) as lease:
-        return await _to_the_end(await active_run(rim, lease))
+async def _go_on(event: DraftRequested, lease: Lease, rim: Rim) -> Fate:
+    """A run that another worker left, or one that is tried again, from what was recorded. A person may have settled its
+    draft meanwhile: then nothing more is asked."""
+    if event.retry_of is not None:
+        await sql.run.copy_artifacts.run(rim.pool, run_id=lease.run_id, retry_of=event.retry_of)
+    run = await active_run(rim, lease)
+    row = await sql.draft.draft_by_id.row(rim.pool, draft_id=run.draft_id)
+    if row is None or row["status"] == DraftStatus.PENDING:
+        return await _to_the_end(run)
+    await _end(run, RunStatus.ABORTED, "draft_settled")
+    return DONE
 
 
 async def _to_the_end(run: ActiveRun) -> Fate:
@@ -184,7 +191,10 @@ def blocks_as_rows(blocks: tuple[HardBlock, ...]) -> list[dict[str, Any]]:
 
 
 async def _record_evaluation(run: ActiveRun) -> None:
-    """Write the judged draft, its event and the hand-over; publish."""
+    """Write the judged draft, its event and the hand-over; publish.
+
+    Raises Interrupted when the run is not ours any more, or its draft was settled: whoever takes it next ends it.
+    """
     started = time.perf_counter()
     state = run.state
     judgement = await judge_text(run, state.text)

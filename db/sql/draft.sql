@@ -1,16 +1,21 @@
 -- name: record_evaluation_if_leased(run_id, epoch, content, content_sha256, language, hard_blocks, confidence, reason, event_id, key, value, headers, taken_s)
 -- The judged draft, its event and the hand-over to revise, in one statement. The epoch moves too: a renewal under way
--- must not extend a lease that was given back. A draft that a person has settled meanwhile is left as it is.
-WITH run AS (
-    UPDATE draft_pipeline_run SET phase = 'revise', lease_owner = NULL, lease_until = now(), lease_epoch = lease_epoch + 1,
-           updated_at = now()
-    WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING' AND phase = 'draft' RETURNING id, draft_id, workspace_id
+-- must not extend a lease that was given back. Where a person has settled the draft meanwhile, nothing is written.
+WITH mine AS MATERIALIZED (
+    SELECT id, draft_id FROM draft_pipeline_run
+    WHERE id = $1 AND lease_epoch = $2 AND status = 'RUNNING' AND phase = 'draft' FOR UPDATE
+), pending AS MATERIALIZED (
+    SELECT mine.id FROM mine JOIN ai_draft d ON d.id = mine.draft_id WHERE d.status = 'pending' FOR UPDATE OF d
+), run AS (
+    UPDATE draft_pipeline_run r SET phase = 'revise', lease_owner = NULL, lease_until = now(),
+           lease_epoch = r.lease_epoch + 1, updated_at = now()
+    FROM pending WHERE r.id = pending.id RETURNING r.id, r.draft_id, r.workspace_id
 ), draft AS (
     UPDATE ai_draft d SET content = $3, original_content = $3, content_sha256 = $4, language = $5, hard_blocks = $6,
            auto_send_evaluated_at = now(), auto_send_confidence = $7, auto_send_original_confidence = $7,
            auto_send_reason = $8, evaluation_latency_ms = (convert_from($11, 'UTF8')::jsonb ->> 'latency_ms')::integer,
            updated_at = now()
-    FROM run WHERE d.id = run.draft_id AND d.status = 'pending'
+    FROM run WHERE d.id = run.draft_id
 )
 INSERT INTO outbox (event_id, topic, key, value, headers, workspace_id, taken_until)
 SELECT $9, 'draft-evaluated', $10, $11, $12, run.workspace_id, now() + make_interval(secs => $13) FROM run
