@@ -38,7 +38,7 @@ RETURNING b.status;
 
 -- name: hold_again_if_free(draft_id)
 -- A person sends what was written when its time was held: hold it again. Under `lock_bookings`.
-UPDATE booking b SET status = 'held', reason = '', updated_at = now()
+UPDATE booking b SET status = 'held', slot_id = a.id, reason = '', updated_at = now()
 FROM availability_slot a
 WHERE b.draft_id = $1 AND b.status = 'released' AND b.starts_at > now() AND a.workspace_id = b.workspace_id
   AND a.starts_at = b.starts_at AND a.ends_at = b.ends_at

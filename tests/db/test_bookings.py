@@ -207,6 +207,20 @@ async def test_a_person_who_sends_after_all_has_the_time_if_it_is_still_free(poo
     assert not await again()
 
 
+async def test_a_person_who_sends_what_lost_its_time_has_it_when_it_is_free_again(pool: Pool) -> None:
+    """Two leads accept one slot; the winner's draft is rejected: the loser's takes the slot, and nothing stands in its way."""
+    slot, winner, loser = await add_slot(pool), await add_want(pool), await add_want(pool)
+    assert [await hold(pool, want, slot) for want in (winner, loser)] == ["held", "released"]
+    await settle(pool, winner, "rejected")
+    async with transaction(pool) as connection:
+        await sql.booking.lock_bookings.run(connection, workspace_id=WORKSPACE)
+        assert await sql.booking.hold_again_if_free.value(connection, draft_id=loser.draft) is not None
+    found = await standing(pool, loser)
+    assert (found["booking_status"], found["meeting_obstacle"]) == ("held", None)
+    async with transaction(pool) as connection:
+        assert await sql.booking.lock_hold.value(connection, draft_id=loser.draft)
+
+
 # ---- what is offered
 
 
