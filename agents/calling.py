@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 import uuid
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
@@ -17,6 +18,7 @@ from agents.booking import Wish
 from agents.budgeting import choices, model_columns, record_within_budget, settle_reservations
 from agents.errors import UnusableAnswer
 from agents.hard_blocks import ContextClaims
+from agents.persist import persist
 from agents.ports import Answered, CallIdentity, Failed, ModelResult, Refused, Unusable, Usage
 from agents.prompting import ask_sha256, bundle_figures
 from agents.rim import Interrupted, Lease, Rim
@@ -40,6 +42,11 @@ class StageFailed(Exception):
 
 class CallNotAllowed(Exception):
     """The call was made before by a worker that died, or somebody switched it off; it is not made (again)."""
+
+
+class DeadlineExceeded(Exception):
+    """The revision's time is over. Not TimeoutError: that is also what a database that stalls raises, which is waited
+    for."""
 
 
 @dataclass
@@ -162,25 +169,34 @@ async def ask_stage(run: ActiveRun, stage: Stage) -> None:
 async def ask_once(run: ActiveRun, stage: Stage, deadline: float) -> None:
     """Ask a stage of the revision: one attempt for ever. `deadline` is on time.monotonic().
 
-    Raises StageFailed (the attempt is spent), CallNotAllowed, OverBudget, Interrupted, TimeoutError.
+    Raises StageFailed (the attempt is spent), CallNotAllowed, OverBudget, Interrupted, DeadlineExceeded.
     """
     ask = STAGES[stage].ask(run.state)
     refusals = 0
     while True:
-        async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
-            await wait_for_model(run, choice_for(run, stage).model)
+        if time.monotonic() >= deadline:
+            raise DeadlineExceeded
+        await _before(deadline, wait_for_model(run, choice_for(run, stage).model))
         result, _ = await _one_call(run, ask, revision=True, timeout_s=deadline - time.monotonic())
         match result:
             case Answered():
                 return
             case Refused():
                 refusals += 1
-                async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
-                    await run.lease.guard(_back_off(run, result, refusals))
+                await _before(deadline, run.lease.guard(_back_off(run, result, refusals)))
             case Failed(code="timeout") if time.monotonic() >= deadline:
-                raise TimeoutError
+                raise DeadlineExceeded
             case _:
                 raise StageFailed(stage, result.code)
+
+
+async def _before(deadline: float, wait: Coroutine[Any, Any, None]) -> None:
+    """`wait`, which does nothing but wait, cut short at `deadline` with DeadlineExceeded."""
+    try:
+        async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
+            await wait
+    except TimeoutError:
+        raise DeadlineExceeded from None
 
 
 async def wait_for_model(run: ActiveRun, model: str) -> None:
@@ -286,27 +302,31 @@ async def _settle_answer(run: ActiveRun, written: NextCall, result: Answered, fo
     answer = result.answer.model_dump(mode="json")
     text = answer.get("text")
     payload = storable_payload(answer)
-    stored = await sql.model_call.settle_call_with_artifact_if_leased.one(
-        run.rim.pool,
-        run_id=run.run_id,
-        epoch=run.lease.epoch,
-        call_id=written.call,
-        cost_usd=result.usage.cost_usd,
-        input_tokens=result.usage.input_tokens,
-        output_tokens=result.usage.output_tokens,
-        latency_ms=result.usage.latency_ms,
-        feature_id=FEATURE_ID[ask.stage],
-        source=run.source,
-        metadata=_metadata(run, written, result.usage),
-        artifact_id=derive("artifact", run.run_id, ask.stage, ask.iteration),
-        stage=ask.stage.value,
-        iteration=ask.iteration,
-        prompt_key=ask.prompt_key,
-        input_sha256=written.input_sha256,
-        model=written.choice.model,
-        payload=payload,
-        text=storable_text(text) if isinstance(text, str) else None,
-        **(following.columns() if following is not None else NO_NEXT_CALL),
+    # It is paid for: what the database does not take now is not thrown away, but written when it can be.
+    stored = await persist(
+        run.rim,
+        lambda: sql.model_call.settle_call_with_artifact_if_leased.one(
+            run.rim.pool,
+            run_id=run.run_id,
+            epoch=run.lease.epoch,
+            call_id=written.call,
+            cost_usd=result.usage.cost_usd,
+            input_tokens=result.usage.input_tokens,
+            output_tokens=result.usage.output_tokens,
+            latency_ms=result.usage.latency_ms,
+            feature_id=FEATURE_ID[ask.stage],
+            source=run.source,
+            metadata=_metadata(run, written, result.usage),
+            artifact_id=derive("artifact", run.run_id, ask.stage, ask.iteration),
+            stage=ask.stage.value,
+            iteration=ask.iteration,
+            prompt_key=ask.prompt_key,
+            input_sha256=written.input_sha256,
+            model=written.choice.model,
+            payload=payload,
+            text=storable_text(text) if isinstance(text, str) else None,
+            **(following.columns() if following is not None else NO_NEXT_CALL),
+        ),
     )
     run.rim.crash_point("call.settled")
     if stored["artifact_id"] is None:

@@ -10,13 +10,22 @@ from typing import Any, Final
 import asyncpg
 
 from agents.budgeting import OverBudget, fits, settle_reservations, worst_case_usd
-from agents.calling import ActiveRun, CallNotAllowed, StageFailed, Totals, ask_once, choice_for, wait_for_model
+from agents.calling import (
+    ActiveRun,
+    CallNotAllowed,
+    DeadlineExceeded,
+    StageFailed,
+    Totals,
+    ask_once,
+    choice_for,
+    wait_for_model,
+)
 from agents.claiming import HeldElsewhere, NotAllowed, Ours, Settled, WriteFailed, claim
 from agents.draft import blocks_as_rows, judge_text, leased_elsewhere
 from agents.fates import DONE, Fate, Retry
 from agents.outcomes import envelope, row_of, sha256_of
 from agents.persist import persist
-from agents.policy import RevisionFacts, best_iteration, revision_gate
+from agents.policy import RevisionFacts, best_iteration, reaches, revision_gate
 from agents.resuming import active_run
 from agents.rim import Interrupted, Lease, Rim
 from agents.stages import STAGES
@@ -40,6 +49,7 @@ _SHARED_IDS: Final = (
     "draft_id",
     "trigger_message_id",
 )
+_SWITCHED_OFF: Final = (RevisionOutcome.DISABLED_GLOBALLY, RevisionOutcome.DISABLED_FOR_WORKSPACE)
 _ONE_ITERATION: Final = (Stage.SELECTOR, Stage.REVISER, Stage.EVALUATION)
 
 
@@ -100,6 +110,8 @@ async def _settle_one(rim: Rim, lease: Lease, draft: asyncpg.Record, event: Draf
     loop = Loop(outcome, attempted=True) if outcome is not None else await _revise(run, draft, event)
     if isinstance(loop, Retry):
         return loop
+    if loop.outcome in _SWITCHED_OFF and _reached(run):
+        loop = Loop(RevisionOutcome.APPLIED, attempted=True)
     await settle_reservations(run)
     if loop.failed_iteration is not None:
         await persist(rim, lambda: _note_error(run, loop))
@@ -118,6 +130,13 @@ async def settle_with_error(event: DraftEvaluated, rim: Rim) -> None:
     attempted = draft["auto_send_revision_attempted_at"] is not None
     async with rim.leases.holding(event.run_id, draft["lease_epoch"]) as lease:
         await _settle(rim, lease, draft, event, Loop(RevisionOutcome.ERROR, attempted), _untouched(draft))
+
+
+def _reached(run: ActiveRun) -> bool:
+    """Whether a revised text reached the threshold: whatever was switched off after it was judged, it is applied."""
+    best = best_iteration(run.state.judged) if run.state.judged else None
+    confidence = best.evaluation.confidence if best is not None and best.iteration > 0 and best.evaluation else None
+    return reaches(confidence, run.state.snapshot.policy.auto_send_threshold)
 
 
 def _gate(
@@ -141,9 +160,11 @@ def _gate(
 
 
 async def _revise(run: ActiveRun, draft: asyncpg.Record, event: DraftEvaluated) -> Loop | Retry:
-    """The claim, then the loop. The breaker is asked before the claim: no revision starts while the model is down."""
+    """The claim, then the loop. The breaker is asked before the claim: no revision starts while the model is down. One
+    that has started waits within its deadline only."""
     attempted_before = draft["auto_send_revision_attempted_at"] is not None
-    await wait_for_model(run, choice_for(run, Stage.REVISER).model)
+    if not attempted_before:
+        await wait_for_model(run, choice_for(run, Stage.REVISER).model)
     worst = worst_case_usd(run, [(STAGES[stage].ask(run.state), choice_for(run, stage)) for stage in _ONE_ITERATION])
     taken = await claim(
         run.rim, run.draft_id, "revision", lambda connection, token: _claim_row(run, connection, token, worst)
@@ -202,7 +223,7 @@ async def _loop(run: ActiveRun, deadline: float) -> Loop:
         return Loop(await _interrupted_or_off(run), attempted=True, failed_iteration=run.state.iteration)
     except StageFailed:
         return Loop(RevisionOutcome.ERROR, attempted=True, failed_iteration=run.state.iteration)
-    except TimeoutError:
+    except DeadlineExceeded:
         return Loop(RevisionOutcome.DEADLINE_EXCEEDED, attempted=True, failed_iteration=run.state.iteration)
     except OverBudget:
         return Loop(RevisionOutcome.OVER_BUDGET, attempted=True)
@@ -211,8 +232,6 @@ async def _loop(run: ActiveRun, deadline: float) -> Loop:
 
 async def _iterate(run: ActiveRun, iteration: int, deadline: float) -> bool:
     """One iteration; what is recorded of it is not asked again. True when the loop must stop."""
-    if time.monotonic() >= deadline:
-        raise TimeoutError
     if (Stage.REVISER.value, iteration) not in run.recorded:
         run.state = replace(run.state, iteration=iteration)
         await ask_once(run, Stage.REVISER, deadline)
