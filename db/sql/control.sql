@@ -52,16 +52,14 @@ SELECT name, disabled, changed_at, changed_by, reason FROM kill_switch WHERE nam
 -- One workspace beside all others, over the last hours: what became of their drafts, how sure, how fast, how dear.
 SELECT coalesce(w.id = $1, false) AS canary, count(DISTINCT w.id) AS workspaces, count(d.id) AS drafts,
        count(d.id) FILTER (WHERE d.status = 'sent') AS sent,
-       count(d.id) FILTER (WHERE d.auto_send_action IN ('send_immediate', 'send_delayed')) AS decided_to_send,
-       count(d.id) FILTER (WHERE d.auto_send_action = 'needs_review') AS needs_review,
+       count(d.id) FILTER (WHERE x.automatic) AS sent_by_itself, count(q.id) AS asked,
        count(d.id) FILTER (WHERE jsonb_array_length(d.hard_blocks) > 0) AS hard_blocked,
        count(d.id) FILTER (WHERE d.auto_send_revision_attempted_at IS NOT NULL) AS attempted,
        count(d.id) FILTER (WHERE d.auto_send_revision_applied) AS applied,
        count(d.id) FILTER (WHERE d.revision_outcome IN ('claim_failed', 'deadline_exceeded', 'error', 'interrupted'))
            AS revision_failed,
        count(d.id) FILTER (WHERE d.status = 'rejected') AS rejected,
-       count(d.id) FILTER (WHERE d.original_content IS DISTINCT FROM d.content AND d.original_content IS NOT NULL
-                           AND d.status = 'sent' AND NOT d.auto_send_revision_applied) AS edited,
+       count(d.id) FILTER (WHERE x.edited) AS edited,
        count(d.id) FILTER (WHERE r.status = 'FAILED') AS failed,
        avg(d.auto_send_confidence) AS confidence,
        avg(d.auto_send_revision_confidence - d.auto_send_original_confidence)
@@ -70,7 +68,12 @@ SELECT coalesce(w.id = $1, false) AS canary, count(DISTINCT w.id) AS workspaces,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM r.finished_at - r.created_at)::float8) AS p95_s,
        avg(c.cost_usd)::float8 AS cost_usd
 FROM workspace w CROSS JOIN LATERAL (
-    SELECT * FROM ai_draft x WHERE x.workspace_id = w.id AND x.created_at > now() - make_interval(hours => $2)) d
+    SELECT * FROM ai_draft n WHERE n.workspace_id = w.id AND n.created_at > now() - make_interval(hours => $2)
+    AND NOT n.backfilled) d
 LEFT JOIN draft_pipeline_run r ON r.id = d.run_id
+LEFT JOIN review_request q ON q.draft_id = d.id
+LEFT JOIN LATERAL (  -- by the lead, of whom there is an index
+    SELECT bool_or(automatic) AS automatic, bool_or(edited) AS edited FROM delivery
+    WHERE workspace_id = d.workspace_id AND lead_id = d.lead_id AND draft_id = d.id AND status = 'sent') x ON true
 LEFT JOIN LATERAL (SELECT sum(m.cost_usd) AS cost_usd FROM model_call m WHERE m.run_id = d.run_id) c ON true
 GROUP BY 1 ORDER BY 1 DESC;

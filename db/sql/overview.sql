@@ -11,22 +11,23 @@ SELECT state, count(*) AS drafts, min(since) AS oldest FROM (
 ) open GROUP BY state;
 
 -- name: decided_since(workspace_id, hours)
--- What was decided about the drafts of the last hours. Each workspace by itself, so that an index finds its newest.
+-- What was decided about the drafts of the last hours, imported ones apart. A draft's action says who decided last: that
+-- a person was asked, and who sent it, is told by the question and by the delivery, as in `analytics.drafts`.
+-- Each workspace by itself, so that an index finds its newest.
 SELECT coalesce(sum(drafts), 0)::bigint AS drafts, coalesce(sum(sent), 0)::bigint AS sent,
        coalesce(sum(sent_by_itself), 0)::bigint AS sent_by_itself,
        coalesce(sum(asked), 0)::bigint AS asked, coalesce(sum(attempted), 0)::bigint AS attempted,
        coalesce(sum(applied), 0)::bigint AS applied, coalesce(sum(reached), 0)::bigint AS reached, max(sent_at) AS sent_at
 FROM workspace w CROSS JOIN LATERAL (
-    SELECT count(*) AS drafts, count(*) FILTER (WHERE status = 'sent') AS sent,
-           count(*) FILTER (WHERE status = 'sent' AND auto_send_action IN ('send_immediate', 'send_delayed')
-                            AND auto_send_confidence >= auto_send_threshold) AS sent_by_itself,
-           count(*) FILTER (WHERE auto_send_action = 'needs_review') AS asked,
-           count(*) FILTER (WHERE auto_send_revision_attempted_at IS NOT NULL) AS attempted,
+    SELECT count(*) AS drafts, count(*) FILTER (WHERE d.status = 'sent') AS sent, count(x.id) AS sent_by_itself,
+           count(q.id) AS asked, count(*) FILTER (WHERE auto_send_revision_attempted_at IS NOT NULL) AS attempted,
            count(*) FILTER (WHERE auto_send_revision_applied) AS applied,
            count(*) FILTER (WHERE auto_send_revision_applied AND auto_send_revision_confidence >= auto_send_threshold)
                AS reached,
-           max(updated_at) FILTER (WHERE status = 'sent') AS sent_at
-    FROM ai_draft d WHERE d.workspace_id = w.id AND d.created_at > now() - make_interval(hours => $2)) each
+           max(d.updated_at) FILTER (WHERE d.status = 'sent') AS sent_at
+    FROM ai_draft d LEFT JOIN review_request q ON q.draft_id = d.id
+    LEFT JOIN delivery x ON x.draft_id = d.id AND x.status = 'sent' AND x.automatic AND x.confirmed_by IS NULL
+    WHERE d.workspace_id = w.id AND d.created_at > now() - make_interval(hours => $2) AND NOT d.backfilled) each
 WHERE $1::text IS NULL OR w.id = $1;
 
 -- name: runs_since(workspace_id, hours)
