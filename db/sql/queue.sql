@@ -1,5 +1,6 @@
--- name: open_queue(workspace_id, unknown, reason, older_s, confidence_min, confidence_below, unjudged, limit)
--- What waits for a person, oldest first; with `unknown`, what may have been sent. Null filters take everything.
+-- name: open_queue(workspace_id, unknown, reason, older_s, confidence_min, confidence_below, unjudged, after, limit)
+-- What waits for a person, oldest first; with `unknown`, what may have been sent. Null filters take everything, `after` a
+-- draft what follows it, also when it has been decided.
 SELECT q.draft_id, q.workspace_id, w.name AS workspace_name, q.reason, q.created_at, q.expires_at, d.status, d.channel,
        d.lead_id, l.name AS lead_name, left(d.content, 200) AS excerpt, d.auto_send_confidence AS confidence,
        d.auto_send_threshold AS threshold, jsonb_array_length(d.hard_blocks) AS blocks
@@ -10,10 +11,12 @@ WHERE q.status = 'open' AND (d.status = 'unknown') = $2
   AND q.created_at <= now() - make_interval(secs => $4)
   AND ($5::float8 IS NULL OR d.auto_send_confidence >= $5) AND ($6::float8 IS NULL OR d.auto_send_confidence < $6)
   AND (NOT $7 OR d.auto_send_confidence IS NULL)
-ORDER BY q.created_at, q.draft_id LIMIT $8;
+  AND ($8::uuid IS NULL OR (q.created_at, q.draft_id) >
+       (SELECT created_at, draft_id FROM review_request WHERE draft_id = $8))
+ORDER BY q.created_at, q.draft_id LIMIT $9;
 
--- name: closed_queue(workspace_id, status, reason, older_s, confidence_min, confidence_below, unjudged, limit)
--- What was decided, or expired, newest first, with what the person did who closed it.
+-- name: closed_queue(workspace_id, status, lately_s, reason, older_s, confidence_min, confidence_below, unjudged, after, limit)
+-- What was decided lately, or expired, newest first, with what the person did who closed it.
 SELECT q.draft_id, q.workspace_id, w.name AS workspace_name, q.reason, q.created_at, q.expires_at, q.closed_at, d.status,
        d.channel, d.lead_id, l.name AS lead_name, left(d.content, 200) AS excerpt, d.auto_send_confidence AS confidence,
        d.auto_send_threshold AS threshold, jsonb_array_length(d.hard_blocks) AS blocks, act.actor, act.result, act.via
@@ -21,14 +24,16 @@ FROM review_request q JOIN ai_draft d ON d.id = q.draft_id JOIN workspace w ON w
 LEFT JOIN lead l ON l.workspace_id = d.workspace_id AND l.lead_id = d.lead_id
 LEFT JOIN LATERAL (SELECT a.actor, a.result, a.via FROM review_action a WHERE a.draft_id = d.id
                    AND a.done_at IS NOT NULL AND a.result NOT LIKE 'refused%' ORDER BY a.done_at DESC LIMIT 1) act ON true
-WHERE q.status <> 'open' AND q.status = $2
-  AND ($1::text IS NULL OR q.workspace_id = $1) AND ($3::text IS NULL OR q.reason = $3)
-  AND q.created_at <= now() - make_interval(secs => $4)
-  AND ($5::float8 IS NULL OR d.auto_send_confidence >= $5) AND ($6::float8 IS NULL OR d.auto_send_confidence < $6)
-  AND (NOT $7 OR d.auto_send_confidence IS NULL)
-ORDER BY q.closed_at DESC, q.draft_id LIMIT $8;
+WHERE q.status <> 'open' AND q.status = $2 AND q.closed_at > now() - make_interval(secs => $3)
+  AND ($1::text IS NULL OR q.workspace_id = $1) AND ($4::text IS NULL OR q.reason = $4)
+  AND q.created_at <= now() - make_interval(secs => $5)
+  AND ($6::float8 IS NULL OR d.auto_send_confidence >= $6) AND ($7::float8 IS NULL OR d.auto_send_confidence < $7)
+  AND (NOT $8 OR d.auto_send_confidence IS NULL)
+  AND ($9::uuid IS NULL OR (q.closed_at, q.draft_id) <
+       (SELECT closed_at, draft_id FROM review_request WHERE draft_id = $9))
+ORDER BY q.closed_at DESC, q.draft_id DESC LIMIT $10;
 
--- name: scheduled_queue(workspace_id, reason, older_s, confidence_min, confidence_below, unjudged, limit)
+-- name: scheduled_queue(workspace_id, reason, older_s, confidence_min, confidence_below, unjudged, after, limit)
 -- Sends that are to go out later, soonest first: a person may still take them back.
 SELECT x.draft_id, x.workspace_id, w.name AS workspace_name, d.auto_send_reason AS reason, x.created_at,
        x.scheduled_for AS due_at, x.automatic, x.approved_by AS actor, d.status, d.channel, d.lead_id, l.name AS lead_name,
@@ -40,9 +45,11 @@ WHERE x.status = 'scheduled' AND ($1::text IS NULL OR x.workspace_id = $1)
   AND ($2::text IS NULL OR d.auto_send_reason = $2) AND x.created_at <= now() - make_interval(secs => $3)
   AND ($4::float8 IS NULL OR d.auto_send_confidence >= $4) AND ($5::float8 IS NULL OR d.auto_send_confidence < $5)
   AND (NOT $6 OR d.auto_send_confidence IS NULL)
-ORDER BY x.scheduled_for, x.draft_id LIMIT $7;
+  AND ($7::uuid IS NULL OR (x.scheduled_for, x.draft_id) >
+       (SELECT scheduled_for, draft_id FROM delivery WHERE draft_id = $7 ORDER BY created_at DESC LIMIT 1))
+ORDER BY x.scheduled_for, x.draft_id LIMIT $8;
 
--- name: queue_counts(workspace_id, decided_s)
+-- name: queue_counts(workspace_id, lately_s)
 -- How much there is of each: waiting and unknown now, scheduled, and what expired or was decided lately; and how long
 -- the oldest has waited.
 SELECT count(*) FILTER (WHERE q.status = 'open' AND d.status <> 'unknown') AS waiting,
@@ -56,10 +63,24 @@ FROM review_request q JOIN ai_draft d ON d.id = q.draft_id
 WHERE ($1::text IS NULL OR q.workspace_id = $1)
   AND (q.status = 'open' OR q.closed_at > now() - make_interval(secs => $2));
 
--- name: open_reasons(workspace_id)
--- Why people are being asked, most frequent first.
+-- name: open_reasons(workspace_id, unknown)
+-- Why people are being asked, most frequent first; with `unknown`, about what may have been sent.
+SELECT q.reason, count(*) AS count FROM review_request q JOIN ai_draft d ON d.id = q.draft_id
+WHERE q.status = 'open' AND (d.status = 'unknown') = $2 AND ($1::text IS NULL OR q.workspace_id = $1)
+GROUP BY q.reason ORDER BY count(*) DESC, q.reason;
+
+-- name: closed_reasons(workspace_id, status, lately_s)
+-- Why people were asked about what was decided lately, or expired, most frequent first.
 SELECT reason, count(*) AS count FROM review_request
-WHERE status = 'open' AND ($1::text IS NULL OR workspace_id = $1) GROUP BY reason ORDER BY count(*) DESC, reason;
+WHERE status <> 'open' AND status = $2 AND closed_at > now() - make_interval(secs => $3)
+  AND ($1::text IS NULL OR workspace_id = $1)
+GROUP BY reason ORDER BY count(*) DESC, reason;
+
+-- name: scheduled_reasons(workspace_id)
+-- Why sends are scheduled, most frequent first.
+SELECT d.auto_send_reason AS reason, count(*) AS count FROM delivery x JOIN ai_draft d ON d.id = x.draft_id
+WHERE x.status = 'scheduled' AND d.auto_send_reason IS NOT NULL AND ($1::text IS NULL OR x.workspace_id = $1)
+GROUP BY d.auto_send_reason ORDER BY count(*) DESC, d.auto_send_reason;
 
 -- name: open_workspaces()
 -- Workspaces in which somebody is being asked.

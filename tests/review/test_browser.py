@@ -83,23 +83,38 @@ async def test_a_reviewer_decides_by_keys(served: tuple[Desk, str], tab: Tab) ->
     await tab.go(lambda: press(tab, "Enter"))
     assert "Approved." in await tab.run("document.querySelector('#outcome').textContent")
     await tab.go(lambda: press(tab, "n"))
-    first = uuid.UUID((await tab.run("location.pathname")).rpartition("/")[2])
+    assert await tab.run("location.pathname") == f"/drafts/{third}"
     await press(tab, "r")
     await tab.send("Input.insertText", text="a rude tone")
     await press(tab, "Escape")
     await press(tab, "e")
     assert await tab.run("document.activeElement.id") == "text"
     await tab.run("document.activeElement.value = ''")
-    await tab.send("Input.insertText", text="first, in my own words")
+    await tab.send("Input.insertText", text="third, in my own words")
     await tab.go(lambda: press(tab, "Enter", ctrl=True))
     assert "Edited and approved." in await tab.run("document.querySelector('#outcome').textContent")
-    await tab.show(f"{address}/drafts/{third}")
+    await tab.go(lambda: press(tab, "n"))
+    first = uuid.UUID((await tab.run("location.pathname")).rpartition("/")[2])
     await press(tab, "r")
     await tab.send("Input.insertText", text="not today")
     await tab.go(lambda: press(tab, "Enter", ctrl=True))
     assert tab.complaints == []
     done = {draft: [action["result"] for action in await desk.actions(draft)] for draft in (first, second, third)}
-    assert done == {first: ["edited"], second: ["approved"], third: ["rejected"]}
+    assert done == {first: ["rejected"], second: ["approved"], third: ["edited"]}
+
+
+async def test_the_place_in_the_queue_outlives_its_renewal(served: tuple[Desk, str], tab: Tab) -> None:
+    """The list renews itself every few seconds: whoever is at its second row stays there, and goes on from there."""
+    desk, address = served
+    await desk.draft("second")
+    await tab.show(f"{address}/review")
+    await press(tab, "j")
+    await press(tab, "j")
+    await desk.draft("third")
+    await tab.renew()
+    assert "second" in await focused(tab)
+    await press(tab, "j")
+    assert "third" in await focused(tab)
 
 
 async def test_everything_works_without_scripts(served: tuple[Desk, str], tab: Tab) -> None:

@@ -23,7 +23,7 @@ def forms(page: str) -> set[str]:
 
 def rows(page: str) -> list[str]:
     """The drafts of a queue, in its order."""
-    return re.findall(r'class="item" href="/drafts/([0-9a-f-]{36})', page)
+    return re.findall(r'class="item" id="[^"]*" href="/drafts/([0-9a-f-]{36})', page)
 
 
 async def test_the_queue_says_what_to_decide_next(desk: Desk) -> None:
@@ -95,6 +95,74 @@ async def test_the_states_of_the_queue(desk: Desk) -> None:
         assert "Nobody decided in time" in await browser.show("/review?state=expired")
         assert forms(await browser.show(f"/drafts/{expired}")) == set()
         assert "Nobody decided in time; it was not sent." in await browser.show(f"/drafts/{expired}")
+
+
+async def test_skipping_visits_every_draft_of_the_queue(desk: Desk) -> None:
+    """Next is the one that follows in the queue's order, also after a decision; after the last comes the first."""
+    drafts = [await desk.draft(f"Hello {number}") for number in range(3)]
+    later = [
+        await scheduled_draft(desk, scheduled_for=datetime.now(UTC) + timedelta(hours=hours)) for hours in (1, 2, 3)
+    ]
+    async with desk.browser() as browser:
+        assert await _skipped(browser, drafts[0], "", 3) == [*drafts[1:], drafts[0]]
+        assert await _skipped(browser, later[0], "?state=scheduled", 3) == [*later[1:], later[0]]
+        await browser.submit(await browser.show(f"/drafts/{drafts[1]}"), "/reject", text="tone")
+        assert await _skipped(browser, drafts[1], "", 3) == [drafts[2], drafts[0], drafts[2]]
+        await browser.submit(await browser.show(f"/drafts/{drafts[0]}"), "/reject", text="tone")
+        await browser.submit(await browser.show(f"/drafts/{drafts[2]}"), "/reject", text="tone")
+        newest_first = [drafts[2], drafts[0], drafts[1]]
+        assert rows(await browser.show("/review?state=decided")) == [str(each) for each in newest_first]
+        assert await _skipped(browser, drafts[2], "?state=decided", 3) == [*newest_first[1:], drafts[2]]
+        assert await _skipped(browser, drafts[2], "", 1) == []
+
+
+async def _skipped(browser: Browser, draft: uuid.UUID, query: str, times: int) -> list[uuid.UUID]:
+    """Where `n` leads from this draft, and from there."""
+    address, visited = f"/drafts/{draft}{query}", []
+    for _ in range(times):
+        found = re.search(r'class="next" href="(/drafts/([0-9a-f-]{36})[^"]*)"', await browser.show(address))
+        if found is None:
+            break
+        address = found[1]
+        visited.append(uuid.UUID(found[2]))
+    return visited
+
+
+async def test_each_list_offers_the_reasons_that_are_in_it(desk: Desk) -> None:
+    """What waits has others than what is scheduled, expired or decided; a reason is left behind with its list."""
+    await desk.draft(reason="below_threshold")
+    await desk.draft(status="unknown", reason="worker_died")
+    await scheduled_draft(desk)
+    await desk.expire(await desk.draft(reason="rate_limited"))
+    decided = await desk.draft(reason="no_confidence")
+    of = {
+        "waiting": "below_threshold", "unknown": "worker_died", "scheduled": "confident", "expired": "rate_limited",
+        "decided": "no_confidence",
+    }  # fmt: skip
+    async with desk.browser() as browser:
+        await browser.submit(await browser.show(f"/drafts/{decided}"), "/reject", text="tone")
+        for state, reason in of.items():
+            page = await browser.show(f"/review?state={state}")
+            [offered] = re.findall(r'<select name="reason">.*?</select>', page, re.DOTALL)
+            assert re.findall(r'<option value="(\w+)"', offered) == [reason], state
+            page = await browser.show(f"/review?state={state}&reason={reason}")
+            assert len(rows(page)) == 1, state
+            [tabs] = re.findall(r'<nav class="tabs".*?</nav>', page, re.DOTALL)
+            assert "reason" not in tabs
+
+
+async def test_a_list_shows_as_much_as_its_tab_counts(desk: Desk) -> None:
+    """What was closed more than 7 days ago is neither counted nor listed."""
+    old, new = await desk.draft(), await desk.draft()
+    async with desk.browser() as browser:
+        for draft in (old, new):
+            await browser.submit(await browser.show(f"/drafts/{draft}"), "/reject", text="tone")
+        await desk.pool.execute(
+            "UPDATE review_request SET closed_at = now() - interval '8 days' WHERE draft_id = $1", old
+        )
+        page = await browser.show("/review?state=decided")
+    assert rows(page) == [str(new)]
+    assert re.search(r'Decided <span class="count">1<', page)
 
 
 async def scheduled_draft(desk: Desk, **more: Any) -> uuid.UUID:

@@ -96,6 +96,14 @@ class Tab:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
+    async def renew(self) -> None:
+        """Renew what is live in the page, and wait until it is."""
+        await self.run("document.querySelector('#live').dataset.old = '1'; htmx.trigger('#live', 'every')")
+        give_up = asyncio.get_running_loop().time() + ANSWER_S_MAX
+        while await self.run("document.querySelector('#live').dataset.old ?? null") == "1":
+            assert asyncio.get_running_loop().time() < give_up, "the region was not renewed"
+            await asyncio.sleep(0.1)
+
     async def picture(self, path: Path, height_max: int = 2400) -> None:
         """The whole page as a PNG, at most so high."""
         sizes = await self.send("Page.getLayoutMetrics")

@@ -73,20 +73,11 @@ async def test_a_page_loads_without_a_complaint_and_fits_a_phone(tab: Tab, serve
         )
 
 
-async def _renewed(tab: Tab) -> None:
-    """Renew what is live, and wait until it is."""
-    await tab.run("document.querySelector('#live').dataset.old = '1'; htmx.trigger('#live', 'every')")
-    give_up = asyncio.get_running_loop().time() + 15
-    while await tab.run("document.querySelector('#live').dataset.old ?? null") == "1":
-        assert asyncio.get_running_loop().time() < give_up, "the region was not renewed"
-        await asyncio.sleep(0.1)
-
-
 async def test_what_was_scrolled_stays_so_when_it_is_renewed(tab: Tab, served: str) -> None:
     """A wide table at phone width does not jump back under the reader."""
     await tab.show(served + "/runs", PHONE)
     await tab.run("document.querySelector('#live .scroll').scrollLeft = 60")
-    await _renewed(tab)
+    await tab.renew()
     assert await tab.run("document.querySelector('#live .scroll').scrollLeft") == 60
 
 
@@ -95,7 +86,7 @@ async def test_what_is_live_renews_itself_until_it_is_paused(tab: Tab, served: s
     await tab.show(served + "/")
     assert "local" in await tab.run("document.querySelector('time').title")
     assert await tab.run("typeof htmx") == "object"
-    await _renewed(tab)
+    await tab.renew()
     await tab.run("document.querySelector('[data-pause]').click()")
     assert await tab.run("document.querySelector('[data-pause]').textContent") == "Resume updates"
 

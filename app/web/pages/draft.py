@@ -228,7 +228,8 @@ def _written(written: Written | None) -> dict[str, Any] | None:
 
 
 async def _next(web: "Web", draft_id: uuid.UUID, who: Who, filters: Filters) -> str | None:
-    """The address of what to decide after this one, within the same filters."""
-    rows = await rows_of(web, filters, who.narrow(filters.workspace), 2)
+    """The address of what follows this one in the queue, within the same filters; after the last, of the first."""
+    workspace = who.narrow(filters.workspace)
+    rows = await rows_of(web, filters, workspace, 1, after=draft_id) or await rows_of(web, filters, workspace, 1)
     found = next((row["draft_id"] for row in rows if row["draft_id"] != draft_id), None)
     return None if found is None else f"/drafts/{found}{filters.query()}"

@@ -1,5 +1,6 @@
 """Review: what do I have to decide next?"""
 
+import uuid
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlencode
@@ -21,7 +22,7 @@ PAGE: Final = Page("/review", "Review", frozenset({Role.SUPER_ADMIN, Role.WORKSP
 router: Final = APIRouter(dependencies=[require(*PAGE.roles)])
 
 ROWS_MAX: Final = 100
-_LATELY_S: Final = 7 * 24 * 3600.0
+_LATELY_S: Final = 7 * 24 * 3600.0  # how far the lists of what is closed go back, and their counts
 
 State = Literal["waiting", "unknown", "scheduled", "expired", "decided"]
 Age = Literal["", "1h", "4h", "1d"]
@@ -92,17 +93,33 @@ def filters_of(
 Chosen = Annotated[Filters, Depends(filters_of)]
 
 
-async def rows_of(web: "Web", filters: Filters, workspace: str | None, limit: int) -> list[dict[str, Any]]:
-    """The rows of the queue, those to decide next first."""
-    columns = {"workspace_id": workspace, "limit": limit, **filters.columns()}
+async def rows_of(
+    web: "Web", filters: Filters, workspace: str | None, limit: int, after: uuid.UUID | None = None
+) -> list[dict[str, Any]]:
+    """The rows of the queue, those to decide next first; of a draft, those that follow it."""
+    columns = {"workspace_id": workspace, "limit": limit, "after": after, **filters.columns()}
     match filters.state:
         case "waiting" | "unknown":
             rows = await sql.queue.open_queue.rows(web.pool, unknown=filters.state == "unknown", **columns)
         case "scheduled":
             rows = await sql.queue.scheduled_queue.rows(web.pool, **columns)
         case "expired" | "decided":
-            rows = await sql.queue.closed_queue.rows(web.pool, status=filters.state, **columns)
+            rows = await sql.queue.closed_queue.rows(web.pool, status=filters.state, lately_s=_LATELY_S, **columns)
     return [dict(row) | {"words": in_words(row["reason"] or "")} for row in rows]
+
+
+async def _reasons(web: "Web", state: State, workspace: str | None) -> list[tuple[str, str, int]]:
+    """What the list of this state can be narrowed to: code, words and how many."""
+    match state:
+        case "waiting" | "unknown":
+            rows = await sql.queue.open_reasons.rows(web.pool, workspace_id=workspace, unknown=state == "unknown")
+        case "scheduled":
+            rows = await sql.queue.scheduled_reasons.rows(web.pool, workspace_id=workspace)
+        case "expired" | "decided":
+            rows = await sql.queue.closed_reasons.rows(
+                web.pool, workspace_id=workspace, status=state, lately_s=_LATELY_S
+            )
+    return [(row["reason"], in_words(row["reason"]), row["count"]) for row in rows]
 
 
 async def load(request: Request, who: Who, filters: Chosen) -> dict[str, Any]:
@@ -110,19 +127,19 @@ async def load(request: Request, who: Who, filters: Chosen) -> dict[str, Any]:
     web: Web = request.app.state.web
     workspace = who.narrow(filters.workspace)
     rows = await rows_of(web, filters, workspace, ROWS_MAX + 1)
-    counts = dict(await sql.queue.queue_counts.one(web.pool, workspace_id=workspace, decided_s=_LATELY_S))
+    counts = dict(await sql.queue.queue_counts.one(web.pool, workspace_id=workspace, lately_s=_LATELY_S))
     answer, kind = _answer(counts)
     return {
         "filters": filters,
         "answer": answer,
         "kind": kind,
-        "tabs": [(state, title, counts[state], filters.query(state=state)) for state, title in STATES.items()],
+        # A reason belongs to its tab: another one has others.
+        "tabs": [
+            (state, title, counts[state], filters.query(state=state, reason="")) for state, title in STATES.items()
+        ],
         "rows": rows[:ROWS_MAX],
         "more": len(rows) > ROWS_MAX,
-        "reasons": [
-            (row["reason"], in_words(row["reason"]), row["count"])
-            for row in await sql.queue.open_reasons.rows(web.pool, workspace_id=workspace)
-        ],
+        "reasons": await _reasons(web, filters.state, workspace),
         "workspaces": await _workspaces(web, who),
         "ages": AGES,
         "confidences": CONFIDENCES,
