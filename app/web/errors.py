@@ -1,6 +1,7 @@
 """What went wrong, for people and programs: what happened and what the reader can do. Never what was sent."""
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import asyncpg
 import structlog
@@ -76,7 +77,7 @@ def _to_sign_in(request: Request) -> Response:
     """Back to what was asked for, once signed in."""
     from app.web.sign_in import sign_in_address
 
-    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    back = quote(request.scope["path"]) + (f"?{request.url.query}" if request.url.query else "")
     address = sign_in_address(back if request.method == "GET" else "/")
     if request.headers.get("hx-request"):
         return Response(status_code=401, headers={"HX-Redirect": address})

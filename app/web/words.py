@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
@@ -125,6 +126,11 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def segment(text: str) -> str:
+    """A text as one segment of an address, whatever is in it."""
+    return quote(text, safe="")
+
+
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "count": count,
     "decimal": decimal,
@@ -143,4 +149,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "result_words": lambda result: RESULTS.get(result, result),
     "heading": heading,
     "sentence": sentence,
+    "segment": segment,
 }

@@ -80,6 +80,35 @@ async def test_a_change_is_shown_then_made_and_kept_on_record(site: Site) -> Non
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["acme/eu", "a?b", "a#b", "ä %2F", "a&b=c+d", "/preview", "a/../b", "x" * 200])
+async def test_a_workspace_of_any_name_is_opened_changed_and_changed_back(site: Site, name: str) -> None:
+    """By the links, forms and redirects of the pages: an id is any text of 1 to 200 characters."""
+    await sql.admin.create_workspace_if_absent.run(site.db, workspace_id=name)
+    async with site.browser(Role.SUPER_ADMIN) as browser:
+        listed = await browser.get("/control", params={"search": name})
+        [link] = re.findall(r'<th scope="row"><a href="(/control/workspaces/[^"]*)"', listed.text)
+        page = await browser.get(unescape(link))
+        difference = await browser.post(_form_action(page), data=form_of(page, auto_send_revision_enabled="on"))
+        saved = await browser.post(_form_action(difference), data=confirmed(difference, "canary"))
+        assert saved.status_code == 303, saved.text
+        again = await browser.get(saved.headers["location"])
+        assert "Saved: 1 field" in again.text
+        assert json.loads(unescape(form_of(again)["seen.auto_send_revision_enabled"])) is True
+        [undo] = re.findall(r'action="(/control/undo/\d+)"', again.text)
+        back = await browser.post(undo, data={"csrf": csrf_of(again)})
+        assert (await browser.post(_form_action(back), data=confirmed(back, "back"))).status_code == 303
+    assert not await site.db.fetchval(
+        "SELECT auto_send_revision_enabled FROM workspace_settings WHERE workspace_id = $1", name
+    )
+    await site.db.execute("DELETE FROM workspace WHERE id = $1", name)
+
+
+def _form_action(page: httpx2.Response) -> str:
+    """Where the form about a workspace goes."""
+    [action] = re.findall(r'action="(/control/workspaces/[^"]*)"', page.text)
+    return unescape(action)
+
+
 async def test_a_form_that_was_not_touched_changes_nothing(site: Site) -> None:
     """Whatever is stored, also what makes no sense, comes back as it is."""
     await site.db.execute(

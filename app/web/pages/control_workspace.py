@@ -14,6 +14,7 @@ from app.control.fields import FIELDS, GROUPS, Unreadable
 from app.web.access import Here, Who, require
 from app.web.pages import control
 from app.web.rendering import add_page, as_json, render, wants_json
+from app.web.words import segment
 from db import sql
 from db.pool import Pool
 
@@ -63,7 +64,7 @@ async def load(web: Here, workspace_id: str) -> dict[str, Any]:
 # ---- the difference
 
 
-@router.post("/control/workspaces/{workspace_id}/preview", summary="The difference a change would make")
+@router.post("/control/workspaces/{workspace_id:path}/preview", summary="The difference a change would make")
 async def preview(request: Request, web: Here, workspace_id: str) -> Response:
     """From the form of a workspace: what would change. Nothing is written."""
     now = await _values(web.pool, workspace_id)
@@ -147,7 +148,7 @@ async def _difference(
 # ---- the change
 
 
-@router.post("/control/workspaces/{workspace_id}/apply", summary="Make a change that was previewed")
+@router.post("/control/workspaces/{workspace_id:path}/apply", summary="Make a change that was previewed")
 async def apply(
     request: Request,
     who: Who,
@@ -167,7 +168,7 @@ async def apply(
         return await _conflict(request, workspace_id, made)
     if wants_json(request):
         return as_json({"workspace_id": workspace_id, "written": made.written})
-    return RedirectResponse(f"/control/workspaces/{workspace_id}?saved={len(made.written)}", 303)
+    return RedirectResponse(f"/control/workspaces/{segment(workspace_id)}?saved={len(made.written)}", 303)
 
 
 def _asked(text: str) -> list[Change]:
@@ -204,4 +205,4 @@ async def _conflict(request: Request, workspace_id: str, made: Made) -> Response
     return render(request, "control_difference.html", data, 409)
 
 
-add_page(router, "/control/workspaces/{workspace_id}", "control_workspace.html", load)
+add_page(router, "/control/workspaces/{workspace_id:path}", "control_workspace.html", load)
