@@ -43,10 +43,10 @@ def too_often(wait_s: float) -> HTTPException:
 
 
 class Require:
-    """Signed in, with one of `roles`. Use `require`."""
+    """Signed in, with one of `roles`; `of_all`: bound to no workspace. Use `require`."""
 
-    def __init__(self, roles: frozenset[Role], *, bearer_only: bool, per_minute: int) -> None:
-        self.roles, self.bearer_only, self.per_minute = roles, bearer_only, per_minute
+    def __init__(self, roles: frozenset[Role], *, bearer_only: bool, per_minute: int, of_all: bool = False) -> None:
+        self.roles, self.bearer_only, self.per_minute, self.of_all = roles, bearer_only, per_minute, of_all
 
     async def __call__(self, request: Request) -> Identity:
         web: Web = request.app.state.web
@@ -61,6 +61,8 @@ class Require:
         request.state.identity = identity
         if identity.role not in self.roles:
             raise HTTPException(403, f"the role {identity.role} may not do this")
+        if self.of_all and identity.workspace_id is not None:
+            raise HTTPException(403, "this is about all workspaces, and you are bound to one")
         if request.method not in _SAFE and identity.via is not Via.BEARER:
             await check_csrf(request, identity)
         return identity
@@ -101,10 +103,13 @@ def require(*roles: Role) -> Any:
     return Depends(Require(frozenset(roles) or ALL_ROLES, bearer_only=False, per_minute=REQUESTS_PER_MINUTE_MAX))
 
 
-def require_bearer(*roles: Role) -> Any:
-    """A bearer token of one of these roles; a browser's session is not accepted. For what programs call often."""
+def require_bearer(*roles: Role, of_all: bool = False) -> Any:
+    """A bearer token of one of these roles; a browser's session is not accepted. For what programs call often.
+
+    `of_all`: what it answers is about all workspaces, so the token may not be bound to one.
+    """
     limit = MACHINE_REQUESTS_PER_MINUTE_MAX
-    return Depends(Require(frozenset(roles) or ALL_ROLES, bearer_only=True, per_minute=limit))
+    return Depends(Require(frozenset(roles) or ALL_ROLES, bearer_only=True, per_minute=limit, of_all=of_all))
 
 
 def machine(variable: str) -> Any:

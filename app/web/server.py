@@ -170,7 +170,7 @@ async def ready(request: Request, response: Response) -> dict[str, Any]:
     return {"ok": not reasons, "reasons": reasons}
 
 
-@probes.get("/metrics", dependencies=[require_bearer(Role.OPS, Role.SUPER_ADMIN)])
+@probes.get("/metrics", dependencies=[require_bearer(Role.OPS, Role.SUPER_ADMIN, of_all=True)])
 async def metrics_of_all(request: Request) -> Response:
     """In Prometheus' text format; for scrapers without a token there is WEB_METRICS_PORT."""
     web: Web = request.app.state.web

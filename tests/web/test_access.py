@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI
 
 from app.web import errors
 from app.web.access import Machine, Public, Require, machine, refuse_unstated, routes_of
+from app.web.identity import fits
 from app.web.server import create_app
 from schemas.codes import Role
 from tests.web.conftest import ORIGIN, Site, bound_to
@@ -46,6 +47,14 @@ def _allowed(site: Site, method: str, path: str) -> frozenset[Role]:
             for each in stated:
                 allowed &= each.roles if isinstance(each, Require) else allowed
     return allowed
+
+
+def _of_all(site: Site, method: str, path: str) -> bool:
+    """Whether this route is for those who are bound to no workspace."""
+    return any(
+        isinstance(each, Require) and each.of_all
+        for at, methods, stated in routes_of(site.app) if at == path and method in methods for each in stated
+    )  # fmt: skip
 
 
 def _of(site: Site, path: str, workspace: str) -> str:
@@ -104,7 +113,8 @@ async def test_a_role_does_what_the_route_states_and_nothing_else(site: Site, me
     """Every role that is not named is refused, and what is offered in the navigation is not."""
     allowed = _allowed(site, method, path)
     for role in Role:
-        async with site.program(role, bound_to(role)) as client:
+        unbound = _of_all(site, method, path) and fits(role, None)
+        async with site.program(role, None if unbound else bound_to(role)) as client:
             answer = await _ask(client, method, _of(site, path, OWN))
         if role in allowed:
             assert answer.status_code not in (401, 403, 500), (role, answer.text)
@@ -123,6 +133,15 @@ async def test_nothing_of_another_workspace_is_seen_or_changed(site: Site, metho
             assert answer.status_code in (403, 404, 422), (role, address)
         said = answer.text.replace(address, "")
         assert not any(mark in said for mark in MARKS), (role, address)
+
+
+async def test_what_is_about_all_workspaces_is_closed_to_who_has_one(site: Site) -> None:
+    """Metrics have series of every workspace: a token of one of them opens none."""
+    assert _of_all(site, "GET", "/metrics")
+    async with site.program(Role.OPS, OWN) as bound, site.program(Role.OPS) as ops:
+        refused = await bound.get("/metrics")
+        assert (refused.status_code, (await ops.get("/metrics")).status_code) == (403, 200)
+    assert "draft_pipeline" not in refused.text
 
 
 @pytest.mark.parametrize("path", [path for method, path in SIGNED_IN if method == "GET"])

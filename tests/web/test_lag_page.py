@@ -164,6 +164,11 @@ async def test_requests_that_wait_in_the_outbox_stand_beside_lag(site: Site) -> 
             own = (await client.get("/api/lag")).json()
         assert [each["workspace_id"] for each in own["requests"]] == [OWN]
         assert "waiting" not in own
+        assert not {"topics", "partitions", "history", "events"} & own.keys()
+        async with site.program(Role.OPS, OWN) as client:
+            page = (await client.get("/lag")).text
+        assert "1 request waits for its turn." in page
+        assert INBOUND_MESSAGE.name not in page
     finally:
         await site.db.execute("DELETE FROM outbox WHERE id = ANY ($1)", ids)
 

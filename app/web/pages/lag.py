@@ -10,6 +10,7 @@ from app.web.access import Here, Who, require
 from app.web.charts import Series, line_chart
 from app.web.lag_watch import READ_S, TopicLag
 from app.web.page import Page
+from app.web.pages.overview import sees_the_machine
 from app.web.rendering import add_page
 from app.web.words import seconds
 from db import sql
@@ -22,24 +23,30 @@ router: Final = APIRouter(dependencies=[require(*PAGE.roles)])
 async def load(
     who: Who, web: Here, topic: Annotated[str, Query(max_length=200)] = "", waiting: bool = False
 ) -> dict[str, Any]:
-    """Records not yet done by group, topic and partition, as the last reading saw them, and the outbox beside them."""
-    of, watch = who.narrow(None), web.lag
-    requests, events, left = await asyncio.gather(
-        sql.run_list.waiting_by_workspace.rows(web.pool, workspace_id=of),
-        sql.run_list.events_waiting.rows(web.pool),
-        sql.ops.left_to_do.one(web.pool),
-    )
+    """Requests that wait in the outbox; with all workspaces in sight, also what waits on Kafka, as last read."""
+    requests = await sql.run_list.waiting_by_workspace.rows(web.pool, workspace_id=who.narrow(None))
+    told = {"requests": [dict(row) for row in requests], "every_s": READ_S}
+    if sees_the_machine(who):
+        return told | await _on_kafka(web, topic, waiting_only=waiting)
+    return told | {"answer": _answer_of_requests(sum(row["waiting"] for row in requests))}
+
+
+async def _on_kafka(web: Here, topic: str, *, waiting_only: bool) -> dict[str, Any]:
+    """Records not yet done by group, topic and partition, and the events of all workspaces in the outbox."""
+    watch = web.lag
+    events, left = await asyncio.gather(sql.run_list.events_waiting.rows(web.pool), sql.ops.left_to_do.one(web.pool))
     latest, topics = watch.latest, watch.topics()
-    partitions = [each for each in watch.partitions() if topic in ("", each.topic) and (each.lag > 0 or not waiting)]
+    partitions = [
+        each for each in watch.partitions() if topic in ("", each.topic) and (each.lag > 0 or not waiting_only)
+    ]
     history = [(at, lags) for at, lags in watch.history() if lags]
     shown = [name for name in GROUPS if topic in ("", name)]
     series = [Series(name, [(at, lags.get(name)) for at, lags in history]) for name in shown]
     return {
         "topic": topic,
-        "waiting_only": waiting,
+        "waiting_only": waiting_only,
         "names": list(GROUPS),
         "at": latest.at if latest is not None else None,
-        "every_s": READ_S,
         "problem": watch.problem,
         "answer": _answer(topics, watch.problem),
         "topics": topics,
@@ -48,10 +55,16 @@ async def load(
         "chart": line_chart(series, title="Records waiting, by topic")
         if len(history) > 1
         else line_chart([], title=""),
-        "requests": [dict(row) for row in requests],
         "events": [dict(row) for row in events],
-        **({"waiting": dict(left)} if of is None else {}),
+        "waiting": dict(left),
     }
+
+
+def _answer_of_requests(waiting: int) -> dict[str, str]:
+    if not waiting:
+        return {"kind": "good", "words": "No request waits."}
+    words = "1 request waits for its turn." if waiting == 1 else f"{waiting:,} requests wait for their turn."
+    return {"kind": "quiet", "words": words}
 
 
 def _answer(topics: list[TopicLag], problem: str | None) -> dict[str, str]:
