@@ -12,8 +12,9 @@ WHERE mine.id = $1 AND b.workspace_id = mine.workspace_id AND b.lead_id = mine.l
   AND NOT EXISTS (SELECT 1 FROM delivery x WHERE x.draft_id = d.id AND x.status IN ('claimed', 'unknown'));
 
 -- name: hold_slot_if_leased(booking_id, run_id, epoch, slot_id, starts_at, ends_at)
--- Hold a slot for a run's draft, unless a person has settled it. Where it is over, not in the calendar any more, or something overlaps it, the row is
--- `released`, and says so. Again for the same draft: its own hold is no obstacle. Under `lock_bookings`.
+-- Hold a slot for a run's draft, unless a person has settled it. Where it is over, not in the calendar any more, or
+-- something overlaps it, the row is `released`, and says so. Again for the same draft: its own hold is no obstacle. Under
+-- `lock_bookings`.
 WITH mine AS (
     UPDATE ai_draft d SET scheduling = true FROM draft_pipeline_run r
     WHERE r.id = $2 AND r.lease_epoch = $3 AND r.status = 'RUNNING' AND d.id = r.draft_id AND d.status = 'pending'
