@@ -80,12 +80,6 @@ WHERE (q.scope = 'campaign' AND q.workspace_id = $1 AND q.campaign_id = $2)
    OR (q.scope = 'workspace' AND q.workspace_id = $1) OR q.scope = 'global'
 ORDER BY array_position(ARRAY['campaign', 'workspace', 'global'], q.scope), q.revision DESC LIMIT 1;
 
--- name: policy_of_scope(scope, workspace_id, campaign_id)
--- The newest revision of exactly this scope.
-SELECT * FROM confidence_policy_revision
-WHERE scope = $1 AND workspace_id IS NOT DISTINCT FROM $2 AND campaign_id IS NOT DISTINCT FROM $3
-ORDER BY revision DESC LIMIT 1;
-
 -- name: policy_by_revision(revision)
 -- One revision.
 SELECT * FROM confidence_policy_revision WHERE revision = $1;

@@ -181,11 +181,6 @@ INSERT INTO delivery (id, draft_id, workspace_id, lead_id, trigger_message_id, c
 VALUES ($1, $2, $3, $4, $5, $6, $7, false, $8, $9, $10, $11, $12, $13, $14)
 ON CONFLICT DO NOTHING RETURNING id;
 
--- name: open_deliveries()
--- Sends that are due or running.
-SELECT count(*) FILTER (WHERE coalesce(retry_at, scheduled_for) <= now()) AS due, count(*) AS open
-FROM delivery WHERE status IN ('scheduled', 'claimed');
-
 -- name: is_past_age_limit(delivery_id)
 -- Whether a delivery has been tried for longer than its workspace lets a message wait. A delay asked for is not waiting.
 SELECT now() - greatest(d.scheduled_for, d.created_at) > make_interval(secs => s.message_age_s_max)

@@ -23,7 +23,3 @@ DELETE FROM knowledge_entry WHERE workspace_id = $1 AND id = ANY ($2::bigint[]);
 -- A workspace's entries without their text, those whose source begins with `prefix`.
 SELECT id, source, title, language::text AS language, verified, length(text) AS chars, updated_at FROM knowledge_entry
 WHERE workspace_id = $1 AND starts_with(source, $2) ORDER BY source, title, id;
-
--- name: search_languages()
--- The languages this Postgres can search in.
-SELECT cfgname::text AS name FROM pg_ts_config ORDER BY cfgname;

@@ -53,10 +53,6 @@ LEFT JOIN ai_draft d ON d.id = r.draft_id
 LEFT JOIN message m ON m.workspace_id = r.workspace_id AND m.message_id = r.trigger_message_id
 WHERE r.id = $1 FOR UPDATE OF r;
 
--- name: result_exists(draft_id)
--- Whether a revision-result of this draft stands in the outbox.
-SELECT EXISTS (SELECT 1 FROM outbox WHERE topic = 'revision-result' AND event_id = $1);
-
 -- name: draft_explained(draft_id)
 -- A draft with the run, policy and message behind it.
 SELECT d.*, r.status AS run_status, r.phase, r.reason AS run_reason, r.attempt, r.retry_of, r.created_at AS run_created_at,

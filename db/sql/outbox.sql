@@ -65,13 +65,6 @@ SELECT o.topic, o.event_id, o.key, o.value, o.headers, extract(epoch FROM o.crea
 FROM unnest($1::text[], $2::uuid[]) AS wanted (topic, event_id)
 JOIN outbox o ON o.topic = wanted.topic AND o.event_id = wanted.event_id;
 
--- name: waiting_counts()
--- Requests that wait for quiet window or admission, and events that wait for the broker.
-SELECT count(*) FILTER (WHERE conversation IS NOT NULL) AS requests,
-       count(*) FILTER (WHERE conversation IS NULL) AS events,
-       coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE conversation IS NULL)), 0)::float8 AS oldest_s
-FROM outbox WHERE published_at IS NULL;
-
 -- name: requests_lost(age_s, limit)
 -- Messages that wait although no request was ever written for them: what a bug or a hand in the tables would leave.
 SELECT m.workspace_id, m.lead_id, m.channel, m.thread_id, m.message_id, m.traceparent FROM message m

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -116,6 +117,14 @@ async def test_every_named_query_prepares_and_takes_the_arguments_it_names(
 def test_every_named_query_has_its_sentence(query: Query) -> None:
     """Each query starts with a comment that says what it is for."""
     assert re.match(r"-- \S.*[.:]", query.text), query.name
+
+
+def test_every_named_query_is_used() -> None:
+    """By an attribute or a name in quotes, in the code that ships."""
+    folders = (Path(__file__).parents[2] / each for each in ("agents", "app", "db"))
+    code = "\n".join(path.read_text("utf-8") for folder in folders for path in folder.rglob("*.py"))
+    used = set(re.findall(r"[.\"](\w+)\b", code))
+    assert [each.id for each in QUERIES if str(each.id).partition(".")[2] not in used] == []
 
 
 # ---- nonsense that the database refuses, and what it must allow
