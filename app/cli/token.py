@@ -203,3 +203,63 @@ def revoke(
         return OK
 
     run(env_file, "database", work)
+
+
+@group.command(epilog="Example: draft-pipeline token sessions --json")
+def sessions(env_file: EnvFile = None, as_json: AsJson = False) -> None:
+    """Who is signed in with a browser, whichever way: their subject, role and workspace, since when."""
+
+    async def work(config: Config) -> int:
+        from db import sql
+
+        async with connection_to(config.database_url) as connection:
+            rows = [dict(row) for row in await sql.sign_in.signed_in.rows(connection)]
+        if as_json:
+            emit(rows)
+        else:
+            columns = ("subject", "role", "workspace", "browsers#", "since")
+            shown = [
+                (r["subject"], r["role"], r["workspace_id"] or "all", r["sessions"], stamp(r["since"])) for r in rows
+            ]
+            show_table(columns, shown)
+        return OK
+
+    run(env_file, "database", work)
+
+
+@group.command("sign-out", epilog="Example: draft-pipeline token sign-out oidc:nora")
+def sign_out(
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="Whose, as `token sessions` shows it.")],
+    env_file: EnvFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """End every session of one person at once, also of one whom the identity provider signed in.
+
+    They may sign in again: take their account there, or their token (`token revoke`), away first.
+    """
+
+    async def work(config: Config) -> int:
+        from db import sql
+
+        async with connection_to(config.database_url) as connection, connection.transaction():
+            ended = await sql.sign_in.end_sessions_of.rows(connection, subject=subject)
+            if not ended:
+                raise Problem(f"{subject} is not signed in; `draft-pipeline token sessions` shows who is")
+            await sql.admin.add_audit.value(
+                connection,
+                actor=actor(),
+                via=VIA,
+                action="sign-out",
+                workspace_id=None,
+                subject=f"session:{subject}",
+                before={"sessions": len(ended), "roles": sorted({row["role"] for row in ended})},
+                after=None,
+                reason="",
+            )
+        if as_json:
+            emit({"subject": subject, "sessions": len(ended)})
+        else:
+            print(f"ended {len(ended)} session(s) of {subject}")
+        return OK
+
+    run(env_file, "database", work)

@@ -60,6 +60,18 @@ WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > now()
 -- Signed out: the cookie is worth nothing from now on.
 UPDATE web_session SET ended_at = now() WHERE id = $1 AND ended_at IS NULL;
 
+-- name: signed_in()
+-- Who is signed in with a browser, newest first.
+SELECT s.subject, s.role, s.workspace_id, count(*) AS sessions, max(s.created_at) AS since
+FROM web_session s LEFT JOIN api_token t ON t.id = s.token_id
+WHERE s.ended_at IS NULL AND s.expires_at > now()
+  AND (t.id IS NULL OR (t.revoked_at IS NULL AND (t.one_time OR t.expires_at IS NULL OR t.expires_at > now())))
+GROUP BY s.subject, s.role, s.workspace_id ORDER BY since DESC, s.subject;
+
+-- name: end_sessions_of(subject)
+-- Every session of one person, however it was started, is worth nothing from now on.
+UPDATE web_session SET ended_at = now() WHERE subject = $1 AND ended_at IS NULL AND expires_at > now() RETURNING role;
+
 -- name: forget_old_sessions(days)
 -- Sessions that ended long ago.
 DELETE FROM web_session WHERE expires_at < now() - make_interval(days => $1);

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import asyncpg
 import pytest
 
 from app.web.identity import token_hash
+from db import sql
+from schemas.codes import Role
 from tests.cli.conftest import Cli
 
 
@@ -57,3 +61,19 @@ async def test_revoking_ends_all_of_a_name(connection: asyncpg.Connection, cli: 
     assert (await cli("token", "revoke", "nora")).code == 1
     assert "no token yet" in (await cli("token", "list")).out
     assert len((await cli("token", "list", "--all", "--json")).json) == 2
+
+
+async def test_whom_the_identity_provider_signed_in_is_signed_out_at_once(
+    connection: asyncpg.Connection, cli: Cli
+) -> None:
+    """No token hangs on such a session; it is listed, ended and audited, and nobody else's is touched."""
+    for subject in ("oidc:nora", "oidc:nora", "oidc:other"):
+        await sql.sign_in.start_session.run(
+            connection, session_id=uuid4(), subject=subject, role=Role.SUPER_ADMIN, workspace_id=None, session_s=60.0
+        )
+    listed = {row["subject"]: row["sessions"] for row in (await cli("token", "sessions", "--json")).json}
+    assert listed == {"oidc:nora": 2, "oidc:other": 1}
+    assert (await cli("token", "sign-out", "oidc:nora")).out == "ended 2 session(s) of oidc:nora\n"
+    assert [row["subject"] for row in (await cli("token", "sessions", "--json")).json] == ["oidc:other"]
+    assert (await cli("token", "sign-out", "oidc:nora")).code == 1
+    assert await connection.fetchval("SELECT count(*) FROM admin_audit WHERE action = 'sign-out'") == 1

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 from app.cli.token import make_token
+from db import sql
 from db.pool import transaction
 from schemas.codes import Role, Stage
 from schemas.events import PUBLIC_EVENTS
@@ -45,6 +47,9 @@ async def opened(folder: Path, stack: Path) -> AsyncIterator[Desk]:
         async with transaction(flow.db) as connection:
             token = await make_token(connection, "typed", Role.SUPER_ADMIN, None, None, one_time=False, by="story")
             await make_token(connection, "old-one", Role.OPS, None, None, one_time=False, by="story")
+            await sql.sign_in.start_session.run(
+                connection, session_id=uuid4(), subject="oidc:gone", role=Role.OPS, workspace_id=None, session_s=3600.0
+            )
         env = {**flow.stack.env, "PUBLIC_URL": url, "TOKEN": token}
         write_files(folder)
         places = await past_of(flow)

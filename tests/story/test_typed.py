@@ -44,6 +44,7 @@ PLACES = {
     "MAILS": "mails",
     "NEW": "new-one",
     "NAME": "old-one",
+    "SUBJECT": "oidc:gone",
     "switch on: NAME": "AUTO_SEND_REVISION",
     "knowledge remove: NAME": "handbook",
     "knowledge import: DIR": "handbook",

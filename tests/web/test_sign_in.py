@@ -63,6 +63,17 @@ async def test_a_revoked_token_ends_at_once_with_its_sessions(site: Site) -> Non
         assert (await browser.get("/")).status_code == (await program.get("/")).status_code == 303
 
 
+async def test_who_is_signed_out_by_name_is_out_at_once(site: Site) -> None:
+    """Whatever started the session: no token hangs on one of an identity provider."""
+    token = await site.token(Role.ANALYST, by="test-sign-out")
+    async with site.visitor() as browser:
+        await browser.post("/sign-in", data={"token": token})
+        assert (await browser.get("/")).status_code == 200
+        name = await site.db.fetchval("SELECT name FROM api_token WHERE created_by = 'test-sign-out'")
+        assert await sql.sign_in.end_sessions_of.rows(site.db, subject=f"token:{name}")
+        assert (await browser.get("/")).status_code == 303
+
+
 async def test_an_expired_token_is_no_good(site: Site) -> None:
     """Neither as bearer nor to sign in."""
     token = await site.token(Role.OPS, expires=datetime.now(UTC) - timedelta(seconds=1))
