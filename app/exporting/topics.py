@@ -70,11 +70,20 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 async def export_topic(
     config: Config, root: Path, state: State, event: type[Event], say: Callable[[str], None]
 ) -> Exported:
-    """Bring the files of a topic up to its end; goes on where an interrupted export stopped. Raises KafkaError."""
+    """Bring the files of a topic up to its end; goes on where an interrupted export stopped. Raises KafkaError.
+
+    A topic that ends before what was read of it was made anew, and is read from its beginning.
+    """
     place, exported = state.topic(event.topic), Exported(event.topic)
+    async with _Reader(config) as reader:
+        ends = await reader.ends(event.topic)
+    if _made_anew(place, ends):
+        say(f"{event.topic} ends before what was read of it: it was made anew, and is read from its beginning")
+        for copy in (root / WORK).glob(f"{event.topic}-*.parquet"):
+            copy.unlink()
+        place["done"], place["target"] = {}, None
     if place["target"] is None:
-        async with _Reader(config) as reader:
-            place["target"] = await reader.ends(event.topic)
+        place["target"] = ends
         state.save()
     parts = _parts(root, event.topic, place)
     missing = [part for part in parts if not part.copy.exists()]
@@ -94,6 +103,12 @@ async def export_topic(
     for copy in copies:
         copy.unlink()
     return exported
+
+
+def _made_anew(place: dict[str, Any], ends: dict[str, int]) -> bool:
+    """Whether offsets stand for other records now. To read too much is harmless: each event is written once."""
+    known = [*place["done"].items(), *(place["target"] or {}).items()]
+    return any(ends.get(partition, 0) < offset for partition, offset in known)
 
 
 @dataclass(frozen=True)
