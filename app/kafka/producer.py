@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from agents.rim import OutboxRow
 from app.config import Config, kafka_kwargs
@@ -15,6 +15,8 @@ log = structlog.get_logger()
 
 _LINGER_MS: Final = 2
 _REQUEST_MS: Final = 10_000
+_CANCELS_MAX: Final = 20
+_CANCEL_S: Final = 0.1
 _HEADROOM_BYTES: Final = 64 * 1024
 
 
@@ -59,7 +61,22 @@ class KeptProducer:
                 async with asyncio.timeout(_REQUEST_MS / 1000):
                     await producer.stop()
             except (KafkaError, OSError, TimeoutError):
-                return
+                await _abandon(producer)
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """End what a `stop` that was cut short leaves behind: its sender would go on, with its connections, for as long as
+    the process lives. Whoever waits for a record hears that it was not acknowledged."""
+    sender, accumulator = producer._sender.sender_task, producer._message_accumulator
+    for _ in range(_CANCELS_MAX):  # cancelled once, it waits for its requests one by one
+        if sender is None or sender.done():
+            break
+        sender.cancel()
+        await asyncio.wait([sender], timeout=_CANCEL_S)
+    await producer.client.close()
+    # A batch that was tried again is not among the pending ones, where its end is to take it out.
+    accumulator._pending_batches.update(each for waiting in accumulator._batches.values() for each in waiting)
+    accumulator.fail_all(KafkaTimeoutError())
 
 
 def _its_own_fault(result: object) -> bool:
