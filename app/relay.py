@@ -69,8 +69,10 @@ class Relay:
             rows = [await self._rows.get()]
             while len(rows) < RELAY_BATCH_ROWS_MAX and not self._rows.empty():
                 rows.append(self._rows.get_nowait())
-            await self.send(rows)
-            self._bytes -= sum(len(row.value or b"") for row in rows)
+            try:
+                await self.send(rows)
+            finally:
+                self._bytes -= sum(len(row.value or b"") for row in rows)
 
     async def send(self, rows: list[OutboxRow]) -> int:
         """Send and mark rows; returns how many the broker has."""
@@ -79,7 +81,7 @@ class Relay:
         if sent:
             try:
                 await sql.outbox.mark_published.run(self._pool, ids=sent)
-            except TRANSIENT as error:  # they will be sent again, with the same event ids
+            except (*TRANSIENT, asyncpg.PostgresError) as error:  # they will be sent again, with the same event ids
                 log.warning("outbox_mark_failed", error_class=type(error).__name__)
         if len(sent) < len(rows):
             log.warning("outbox_send_failed", rows=len(rows) - len(sent))
