@@ -206,6 +206,8 @@ async def test_a_run_without_a_draft_yet_shows_its_stages(site: Site) -> None:
         draft_id=uuid.uuid4(), channel="chat", policy_revision=1, lease_owner="w", lease_until=NOW, created_at=NOW,
         traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     )  # fmt: skip
+    for reader in (Role.REVIEWER, Role.SUPER_ADMIN):
+        assert "No text is on record" in (await _run(site, reader, run)).text
     page = (await _run(site, Role.OPS, run)).text
     assert "4bf92f3577b34da6a3ce929d0e0e4736" in page
     assert "data-pause" in page
