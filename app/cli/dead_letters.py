@@ -38,7 +38,6 @@ group = typer.Typer(
 )
 
 _PLACE: Final = re.compile(r"(\d+):(\d+)")
-_ACTION: Final = "dead-letter-retry"
 
 Reason = Annotated[str | None, typer.Option("--reason", metavar="CODE", help="Only letters with this reason code.")]
 Topic = Annotated[str | None, typer.Option("--topic", help="Only letters that came from this topic.")]
@@ -194,9 +193,10 @@ def retry(
 
 
 async def _retried(connection: asyncpg.Connection) -> set[str]:
+    from app.cli.relettering import ACTION, UNSENT
     from db import sql
 
-    return {row["subject"] for row in await sql.ops.subjects_of_action.rows(connection, action=_ACTION)}
+    return {row["subject"] for row in await sql.ops.subjects_of_action.rows(connection, action=ACTION, undone=UNSENT)}
 
 
 def _say_skipped(letters: list[Letter], done_before: set[str]) -> None:

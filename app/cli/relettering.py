@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _KEPT_HEADERS: Final = ("traceparent",)
 ACTION: Final = "dead-letter-retry"
+UNSENT: Final = "dead-letter-retry-unsent"
 
 
 async def resend(
@@ -32,40 +33,61 @@ async def resend(
 ) -> list[Letter]:
     """Produce original bytes and key to the source topics; returns the letters that the broker took.
 
-    A letter may be sent twice when this is interrupted; unique keys absorb that.
+    Nothing is sent without a trace: the audit is written first, and after it what the broker did not take. A letter may
+    be sent twice when this is interrupted; unique keys absorb that.
     """
     known = [letter for letter in letters if letter.topic in TOPICS]
-    producer = new_producer(config)
-    await producer.start()
+    who = {"actor": actor, "via": via, "reason": reason}
+    asked = await _remember(connection, ACTION, known, who)
+    sent: list[Letter] = []
     try:
-        futures = [
-            await producer.send(letter.topic, letter.value, key=letter.key, headers=_headers(letter))
-            for letter in known
-        ]
-        results = await asyncio.gather(*futures, return_exceptions=True)
+        results = await _produce(config, known)
+        sent = [letter for letter, result in zip(known, results, strict=True) if not isinstance(result, BaseException)]
     finally:
-        await producer.stop()
-    sent = [letter for letter, result in zip(known, results, strict=True) if not isinstance(result, BaseException)]
-    await _remember(connection, sent, {"actor": actor, "via": via, "reason": reason})
+        unsent = [letter for letter in known if letter not in sent]
+        await _remember(connection, UNSENT, unsent, who, before=asked)
     refused = [result for result in results if isinstance(result, BaseException) and not isinstance(result, KafkaError)]
     if refused:
         raise refused[0]
     return sent
 
 
+async def _produce(config: Config, letters: Sequence[Letter]) -> list[object]:
+    """What the broker says to each: an exception where it did not take it. Raises KafkaError when it is away."""
+    producer = new_producer(config)
+    await producer.start()
+    try:
+        futures = [
+            await producer.send(letter.topic, letter.value, key=letter.key, headers=_headers(letter))
+            for letter in letters
+        ]
+        return list(await asyncio.gather(*futures, return_exceptions=True))
+    finally:
+        await producer.stop()
+
+
 def _headers(letter: Letter) -> list[tuple[str, bytes]]:
     return [(name, letter.headers[name].encode()) for name in _KEPT_HEADERS if name in letter.headers]
 
 
-async def _remember(connection: asyncpg.Connection, letters: Sequence[Letter], who: dict[str, str]) -> None:
+async def _remember(
+    connection: asyncpg.Connection,
+    action: str,
+    letters: Sequence[Letter],
+    who: dict[str, str],
+    before: dict[str, int] | None = None,
+) -> dict[str, int]:
+    """Audit ids by the letters' places. `before`: the ids of the rows that these say something about."""
     async with connection.transaction():
-        for letter in letters:
-            await sql.admin.add_audit.value(
+        return {
+            letter.place: await sql.admin.add_audit.value(
                 connection,
-                action=ACTION,
+                action=action,
                 workspace_id=None,
                 subject=letter.place,
-                before=None,
+                before=before[letter.place] if before is not None else None,
                 after=letter.reason,
                 **who,
             )
+            for letter in letters
+        }

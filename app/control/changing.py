@@ -12,6 +12,7 @@ import asyncpg
 from app.cli.applying import THRESHOLDS, present_fields, write_changes
 from app.control.fields import FIELDS
 from db import sql
+from db.artifact import storable_text
 from schemas.limits import REASON_CHARS_MAX
 
 VIA: Final = "web"
@@ -54,6 +55,8 @@ class NotAllowed(ValueError):
 def reason_of(text: str) -> str:
     """A reason that says something. Raises NotAllowed."""
     reason = " ".join(text.split())
+    if storable_text(reason) is None:
+        raise NotAllowed("The reason holds a character that cannot be stored (NUL).")
     if not reason:
         raise NotAllowed("A reason is needed: it is kept with the change.")
     if len(reason) > REASON_CHARS_MAX:

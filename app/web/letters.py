@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from fastapi import HTTPException
 
 from app.cli.letters import Letter, described, read_letters
-from app.cli.relettering import ACTION, resend
+from app.cli.relettering import ACTION, UNSENT, resend
 from app.cli.shell import Problem
 from app.config import Config
 from app.web.identity import Identity
@@ -147,7 +147,7 @@ def inside(letter: Letter) -> dict[str, Any]:
 
 async def retried(pool: Pool) -> set[str]:
     """Places of letters that were sent once more, from the command line or here."""
-    return {row["subject"] for row in await sql.ops.subjects_of_action.rows(pool, action=ACTION)}
+    return {row["subject"] for row in await sql.ops.subjects_of_action.rows(pool, action=ACTION, undone=UNSENT)}
 
 
 def to_send(letters: Sequence[Shown], done_before: set[str], *, again: bool) -> tuple[list[Shown], dict[str, int]]:

@@ -206,13 +206,17 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 
 SELECT process_id, role, version, started_at, extract(epoch FROM now() - beat_at)::float8 AS age_s, switches, figures
 FROM process_heartbeat WHERE beat_at > now() - interval '10 seconds' ORDER BY role, process_id;
 
--- name: subjects_of_action(action)
--- What an action was done to.
-SELECT DISTINCT subject FROM admin_audit WHERE action = $1;
+-- name: subjects_of_action(action, undone)
+-- What an action was done to. It is written before it is done; `undone` is the action of a row that says of an earlier one,
+-- by the id in its `before`, that it came to nothing.
+SELECT DISTINCT subject FROM admin_audit a WHERE action = $1
+  AND NOT EXISTS (SELECT 1 FROM admin_audit u WHERE u.action = $2 AND u.before = to_jsonb(a.id));
 
--- name: newest_of_action(action, limit)
+-- name: newest_of_action(action, undone, limit)
 -- When an action was done to what, by whom and why; the newest first.
-SELECT subject, after, actor, via, reason, created_at FROM admin_audit WHERE action = $1 ORDER BY id DESC LIMIT $2;
+SELECT subject, after, actor, via, reason, created_at FROM admin_audit a WHERE action = $1
+  AND NOT EXISTS (SELECT 1 FROM admin_audit u WHERE u.action = $2 AND u.before = to_jsonb(a.id))
+ORDER BY id DESC LIMIT $3;
 
 -- name: events_on(topic)
 -- How many events of ours went to a topic, or wait for it.

@@ -6,8 +6,11 @@ import re
 import uuid
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
 
+from app.cli import relettering
 from app.config import Config
 from schemas.codes import Role
 from schemas.topics import INBOUND_MESSAGE
@@ -114,6 +117,32 @@ async def test_a_retry_needs_a_reason_and_a_place(site: Site) -> None:
         assert (await client.post("/api/dead-letters/retry", data={"places": "no", "why": "x"})).status_code == 422
         assert (await client.post("/api/dead-letters/retry", data={"places": "a:b", "why": "x"})).status_code == 404
     assert await _records(site.web.config) == before
+
+
+async def test_nothing_is_sent_that_is_not_on_record_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit is there when the broker is asked; what it did not take is said so, and is not taken for sent."""
+    place, seen = await _letter(site, "bad_number"), list[str]()
+
+    async def away(config: Config, letters: object) -> list[object]:
+        seen.extend(
+            row["subject"] for row in await site.db.fetch("SELECT * FROM admin_audit WHERE subject = $1", place)
+        )
+        raise KafkaConnectionError("away")
+
+    with monkeypatch.context() as broker:
+        broker.setattr(relettering, "_produce", away)
+        async with site.program(Role.OPS) as client:
+            answer = await client.post("/api/dead-letters/retry", data={"places": place, "why": "mended"})
+    assert (answer.status_code, seen) == (503, [place])
+    told = await _told(site, f"/api/dead-letters/{place}")
+    assert told["retries"] == []
+    async with site.program(Role.OPS) as client:
+        answer = await client.post("/api/dead-letters/retry", data={"places": place, "why": "mended"})
+    assert answer.json()["sent"] == [place]
+    [retry] = (await _told(site, f"/api/dead-letters/{place}"))["retries"]
+    assert retry["reason"] == "mended"
+    actions = await site.db.fetch("SELECT action FROM admin_audit WHERE subject = $1 ORDER BY id", place)
+    assert [row["action"] for row in actions] == ["dead-letter-retry", "dead-letter-retry-unsent", "dead-letter-retry"]
 
 
 async def test_ops_of_one_workspace_retry_only_their_own(site: Site) -> None:

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.cli.relettering import ACTION
+from app.cli.relettering import ACTION, UNSENT
+from app.control.changing import NotAllowed, reason_of
 from app.web.access import Here, Who, require
 from app.web.letters import MENDED_HERE, REMEDY, at_places, find, inside, place_of, retried, send, shown, to_send
 from app.web.page import Page
@@ -23,16 +24,17 @@ router: Final = APIRouter(dependencies=[require(*PAGE.roles)])
 
 _RETRIES_SHOWN: Final = 20
 Code = Annotated[str, Query(max_length=60)]
+Count = Annotated[int | None, Query(ge=0, le=LETTERS_RETRIED_MAX)]
 
 
 async def load_list(
-    who: Who, web: Here, reason: Code = "", topic: Code = "", sent: int | None = None, of: int | None = None
+    who: Who, web: Here, reason: Code = "", topic: Code = "", sent: Count = None, of: Count = None
 ) -> dict[str, Any]:
     """Dead letters by reason and topic, the newest one by one, and what was sent once more."""
     found, done_before, audit = await asyncio.gather(
         find(web.config, who),
         retried(web.pool),
-        sql.ops.newest_of_action.rows(web.pool, action=ACTION, limit=_RETRIES_SHOWN),
+        sql.ops.newest_of_action.rows(web.pool, action=ACTION, undone=UNSENT, limit=_RETRIES_SHOWN),
     )
     counts = Counter((each.reason, each.topic) for each in found.letters)
     chosen = [each for each in found.letters if reason in ("", each.reason) and topic in ("", each.topic)]
@@ -109,7 +111,7 @@ async def load_letter(who: Who, web: Here, place: str) -> dict[str, Any]:
     letters = await at_places(web.config, who, [place_of(place)])
     if not letters:
         raise HTTPException(404, "no letter is at this place: it may be past its retention")
-    audit = await sql.ops.newest_of_action.rows(web.pool, action=ACTION, limit=1_000)
+    audit = await sql.ops.newest_of_action.rows(web.pool, action=ACTION, undone=UNSENT, limit=1_000)
     return {
         **inside(letters[0]),
         "remedy": REMEDY.get(letters[0].reason, "The log of the worker that wrote it says more."),
@@ -129,9 +131,11 @@ async def retry(
 ) -> Response:
     """Send the letters at these places (separated by commas) once more: the ones that the dry run showed."""
     wanted = list(dict.fromkeys(place_of(each) for each in places.split(",") if each))[:LETTERS_RETRIED_MAX]
-    if not why.strip():
-        raise HTTPException(422, "say why: the reason is kept in the audit")
-    taken = await send(web.config, web.pool, who, wanted, reason=why.strip(), again=again)
+    try:
+        reason = reason_of(why)
+    except NotAllowed as error:
+        raise HTTPException(422, str(error)) from None
+    taken = await send(web.config, web.pool, who, wanted, reason=reason, again=again)
     if wants_json(request):
         return as_json({"asked": len(wanted), "sent": [each.place for each in taken]})
     return RedirectResponse(f"/dead-letters?{urlencode({'sent': len(taken), 'of': len(wanted)})}", 303)
