@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from agents.context import resolve_budgets
 from app.cli.shell import Problem
 from schemas.codes import Channel, Mode
-from schemas.events import Identifier, Probability
+from schemas.events import Identifier, Probability, Text
 from schemas.settings import BusinessHours, WorkspaceSettings
 
 _SETTINGS: Final = WorkspaceSettings.model_fields
@@ -23,8 +23,8 @@ class CampaignDocument(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     campaign_id: Identifier
     mode: Mode
-    name: str | None = None
-    instructions: str | None = None
+    name: Text | None = None
+    instructions: Text | None = None
 
 
 class WorkspaceDocument(BaseModel):
@@ -32,7 +32,7 @@ class WorkspaceDocument(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     workspace_id: Identifier
-    name: str | None = None
+    name: Text | None = None
     default_mode: Mode | None = None
     threshold: Probability | None = None
     booking_threshold: Probability | None = None

@@ -44,6 +44,8 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     for kind in TRANSIENT:
         app.add_exception_handler(kind, _database_away)
+    app.add_exception_handler(asyncpg.CharacterNotInRepertoireError, _unstorable)
+    app.add_exception_handler(asyncpg.UntranslatableCharacterError, _unstorable)
     app.add_exception_handler(asyncpg.PostgresError, _unexpected)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -88,6 +90,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
     fields = sorted({".".join(str(part) for part in each["loc"][1:]) or "body" for each in error.errors()})
     return answer(request, 422, f"not understood: {', '.join(fields)}")
+
+
+async def _unstorable(request: Request, error: Exception) -> Response:
+    """Postgres takes no NUL, wherever in the request it stood."""
+    given = (*request.query_params.multi_items(), *request.path_params.items())
+    fields = sorted({name for name, value in given if "\x00" in str(value)})
+    return answer(request, 422, f"not understood: {', '.join(fields) or 'a text'} holds NUL")
 
 
 async def _database_away(request: Request, error: Exception) -> Response:

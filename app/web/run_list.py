@@ -32,15 +32,18 @@ WITHIN: Final[dict[str, timedelta]] = {
 
 
 def _utc(moment: datetime | None) -> datetime | None:
-    """A time without a zone is UTC, as all times here."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+    """In UTC, as all times here; so is a time without a zone. Raises OverflowError beyond the years 1 to 9999."""
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _empty_is_none(value: str) -> datetime | None:
+def _empty_is_none(name: str, value: str) -> datetime | None:
     try:
         return _utc(datetime.fromisoformat(value)) if value else None
-    except ValueError:
-        raise HTTPException(422, f"not understood: a time like 2026-11-02T08:00 is, {value[:40]!r} is not") from None
+    except (ValueError, OverflowError):
+        words = f"not understood: {name}. A time like 2026-11-02T08:00 is, {value[:40]!r} is not"
+        raise HTTPException(422, words) from None
 
 
 Moment = Annotated[str, Query(max_length=40), AfterValidator(str.strip)]
@@ -94,7 +97,7 @@ class Filters:
 
     def times(self, now: datetime) -> tuple[datetime | None, datetime | None]:
         """From and to; None is open."""
-        since, until = _empty_is_none(self.since), _empty_is_none(self.until)
+        since, until = _empty_is_none("since", self.since), _empty_is_none("until", self.until)
         recent = now - WITHIN[self.within] if self.within else None
         return max((each for each in (since, recent) if each is not None), default=None), until
 

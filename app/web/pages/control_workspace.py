@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, HTTPException, Request, Response
+from fastapi import APIRouter, Form, HTTPException, Path, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.control.changing import Change, Made, NotAllowed, change, reason_of, values_of
@@ -21,6 +21,7 @@ from db.pool import Pool
 router: Final = APIRouter(dependencies=[require(*control.PAGE.roles)])
 
 _CHANGES_SHOWN: Final = 50
+_ID_MAX: Final = 2**63 - 1
 _WANTED, _SEEN = "want.", "seen."
 
 
@@ -78,7 +79,7 @@ async def preview(request: Request, web: Here, workspace_id: str) -> Response:
 
 
 @router.post("/control/undo/{audit_id}", summary="The difference an undo would make")
-async def undo(request: Request, web: Here, audit_id: int) -> Response:
+async def undo(request: Request, web: Here, audit_id: Annotated[int, Path(ge=1, le=_ID_MAX)]) -> Response:
     """Back to the value before a change, as a difference to be confirmed. Nothing is written."""
     row = await sql.control.change_by_id.row(web.pool, audit_id=audit_id)
     if row is None or not control.change_row(row)["undo"]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from markupsafe import Markup
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from app.web import charts
 from app.web.access import Who, require
@@ -26,7 +26,11 @@ router: Final = APIRouter(dependencies=[require(*PAGE.roles)])
 DAYS_DEFAULT: Final = 30
 DAYS_MAX: Final = 400
 _BUCKETS: Final = 20
-Day = Annotated[date | None, BeforeValidator(lambda value: value or None)]
+# Room on both sides: a range is counted from a day, and ends with the day after.
+_FIRST_DAY: Final = date(1900, 1, 1)
+_LAST_DAY: Final = date(2999, 12, 31)
+_BoundedDay = Annotated[date, Field(ge=_FIRST_DAY, le=_LAST_DAY)]
+Day = Annotated[_BoundedDay | None, BeforeValidator(lambda value: value or None)]
 Rows = list[dict[str, Any]]
 Value = Callable[[Mapping[str, Any]], float | None]
 
