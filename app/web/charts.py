@@ -21,6 +21,13 @@ _STEPS: Final = (1, 2, 2.5, 5, 10)
 _WHOLE_STEPS: Final = (1, 2, 3, 4, 5, 6, 8, 10)
 _DAY: Final = timedelta(days=1)
 _LABELS: Final = 5
+# How a moment is written on an axis of at most this length.
+_WRITTEN: Final = (
+    (timedelta(minutes=5), "%H:%M:%S"),
+    (_DAY, "%H:%M"),
+    (3 * _DAY, "%m-%d %H:%M"),
+    (timedelta.max, "%m-%d"),
+)
 _CHAR, _ROW = 9.5, 19  # of a legend, wide and high enough for the larger letters of a phone
 _DOTS_SHOWN: Final = 48
 
@@ -74,7 +81,7 @@ def line_chart(
     *,
     title: str,
     unit: str = "",
-    marks: Iterable[Mark] = (),
+    marks: Sequence[Mark] = (),
     top: float | None = None,
     days: tuple[date, date] | None = None,
 ) -> Markup:
@@ -85,7 +92,8 @@ def line_chart(
     known = [(at, value) for each in series for at, value in each.points if value is not None]
     if not known:
         return Markup("")
-    begin, end = min(at for at, _ in known), max(at for at, _ in known)
+    begin = min(at for at, _ in known)
+    end = max(*(at for at, _ in known), begin, *(mark.at for mark in marks))  # the last point may be of a whole hour
     if days is not None:
         begin, end = (datetime.combine(each, time(), UTC) for each in days)
     ceiling = top or _ceiling([value for _, value in known])
@@ -157,7 +165,7 @@ def _y_axis(ceiling: float, unit: str, y: Callable[[float], float], right: float
 def _labels(begin: datetime, end: datetime, *, whole_days: bool) -> list[tuple[datetime, str]]:
     """The moments that the axis names, evenly from `begin` to `end`; whole days are named by their date."""
     days = (end - begin) // _DAY
-    written = "%m-%d" if whole_days or end - begin > 3 * _DAY else "%m-%d %H:%M" if end - begin > _DAY else "%H:%M"
+    written = "%m-%d" if whole_days else next(form for longest, form in _WRITTEN if end - begin <= longest)
     most = _LABELS - 1 - (" " in written)  # long ones need more room
     steps = min(most, days) if whole_days else most if end > begin else 0
     moments = [
@@ -178,9 +186,12 @@ def _time_axis(labels: Sequence[tuple[datetime, str]], x: Callable[[datetime], f
 
 
 def _mark(mark: Mark, x: float) -> Markup:
+    """A line with a flag, which is easier to hover over."""
+    said = f"{mark.what}, {mark.at.astimezone(UTC):%H:%M}Z"
     return Markup(
-        '<line class="mark" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"><title>{3}, {4:%H:%M}Z</title></line>'
-    ).format(x, _TOP, HEIGHT - _BOTTOM, mark.what, mark.at.astimezone(UTC))
+        '<line class="mark" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"><title>{3}</title></line>'
+        '<path class="flag" d="M{0:.1f} {1}h10l-3 4 3 4h-10z"><title>{3}</title></path>'
+    ).format(x, _TOP, HEIGHT - _BOTTOM, said)
 
 
 def histogram(bins: Sequence[Bin], *, title: str, unit: str = "", mark: float | None = None) -> Markup:

@@ -40,6 +40,13 @@ FROM admin_audit a
 WHERE ($1::text IS NULL OR a.workspace_id = $1) AND ($2::text IS NULL OR a.subject = $2)
 ORDER BY a.id DESC LIMIT $3;
 
+-- name: flips_since(since, limit)
+-- Kill switches that were turned, the newest first.
+SELECT created_at AS at, subject AS switch, action = 'switch-off' AS off FROM admin_audit
+WHERE workspace_id IS NULL AND subject IN (SELECT name FROM kill_switch) AND action IN ('switch-off', 'switch-on')
+  AND created_at > $1
+ORDER BY id DESC LIMIT $2;
+
 -- name: change_by_id(audit_id)
 -- One change.
 SELECT id, actor, via, action, workspace_id, subject, before, after, reason, created_at FROM admin_audit WHERE id = $1;

@@ -95,3 +95,7 @@ SELECT (SELECT count(*) FROM draft_claim WHERE outcome IS NULL AND lease_until <
 SELECT process_id, role, version, started_at, beat_at, extract(epoch FROM now() - beat_at)::float8 AS silent_s, switches,
        figures
 FROM process_heartbeat WHERE beat_at > now() - interval '1 day' ORDER BY role DESC, started_at;
+
+-- name: versions_since(since)
+-- Versions whose first process, of those that are known, started since then.
+SELECT version, min(started_at) AS at FROM process_heartbeat GROUP BY version HAVING min(started_at) > $1;

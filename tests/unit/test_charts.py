@@ -44,8 +44,17 @@ def test_days_stand_where_they_lie_in_the_range_that_was_asked_for() -> None:
     assert float(one.get("cx", 0)) == pytest.approx((LEFT + RIGHT) / 2, abs=0.1)
 
 
-@pytest.mark.parametrize("hours", [1, 20, 30, 72, 100])
-def test_the_labels_of_an_axis_leave_each_other_room(hours: int) -> None:
+@pytest.mark.parametrize(("seconds", "last"), [(4, "00:00:04"), (290, "00:04:50"), (600, "00:10"), (86_400, "00:00")])
+def test_the_labels_of_an_axis_differ(seconds: int, last: str) -> None:
+    """A history of a minute is told in seconds."""
+    ends = [(BEGIN, 1.0), (BEGIN + timedelta(seconds=seconds), 2.0)]
+    labels = [each.text for each in ET.fromstring(line_chart([Series("a", ends)], title="t")).findall("text")[5:]]
+    assert labels[-1] == last
+    assert len(set(labels)) == len(labels) or seconds == 86_400
+
+
+@pytest.mark.parametrize("hours", [0.01, 0.08, 1, 20, 30, 72, 100])
+def test_the_labels_of_an_axis_leave_each_other_room(hours: float) -> None:
     """Also in the larger letters of a phone."""
     ends = [(BEGIN, 1.0), (BEGIN + timedelta(hours=hours), 2.0)]
     labels = ET.fromstring(line_chart([Series("a", ends)], title="t")).findall("text")[5:]

@@ -33,7 +33,7 @@ BENEATH = {
 }
 # Pages of something that the demo made: name, and an expression that gives the path.
 MADE = {
-    "draft": "fetch('/api/review').then(a => a.json()).then(a => '/drafts/' + a.rows[0].draft_id)",
+    "draft": "fetch('/api/review').then(a => a.json()).then(a => '/drafts/' + (a.rows.find(r => r.blocks) ?? a.rows[0]).draft_id)",
     "run": "fetch('/api/runs?revision=applied').then(a => a.json()).then(a => '/runs/' + a.runs[0].id)",
     "dead-letter": "fetch('/api/dead-letters').then(a => a.json()).then(a => '/dead-letters/' + a.letters[0].place)",
     "dead-letters-retry": "fetch('/api/dead-letters').then(a => a.json()).then(a => '/dead-letters/retry?reason=' + a.by_reason[0].reason)",

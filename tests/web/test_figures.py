@@ -6,15 +6,18 @@ import asyncio
 import time
 import uuid
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.cli.switch import flip
 from app.kafka.lagging import PartitionLag, watermarks_of
 from app.web import lag_watch
 from app.web.diagnosis import Facts, diagnose
 from app.web.lag_watch import STALE_S, LagWatch, TopicLag
+from app.web.marks import marks_since
 from schemas.codes import FEATURE_ID, Role, Stage
 from tests.web.conftest import Site
 from tests.web.seeding import OTHER, OWN, insert
@@ -130,6 +133,27 @@ async def test_ai_ops_has_errors_first(site: Site) -> None:
     assert sum(each["calls"] for each in told["hours"]) == 2 * len(Stage)
     assert len(told["hours"]) == 72
     assert "none that fits the filters" in none.text
+
+
+async def test_flips_and_new_versions_are_marked_on_the_curves(site: Site) -> None:
+    """With a flag and its words, and beneath the drawing; only those of its time."""
+    async with site.db.transaction():
+        for disabled in (True, False):
+            await flip(
+                site.db, "AUTO_SEND_REVISION_DISABLED", disabled=disabled, reason="drill", actor="ann", via="test"
+            )
+    await insert(
+        site.db, "process_heartbeat", process_id="w-new", role="worker", version="9.9.9", switches={}, figures={}
+    )
+    async with site.program(Role.ANALYST) as client:
+        page = (await client.get("/ai-ops")).text
+        told = (await client.get("/api/ai-ops")).json()["marks"]
+    assert {"Revision off", "Revision on", "version 9.9.9 started"} <= {each["what"] for each in told}
+    assert page.count('class="flag"') == len(told)
+    assert "Flags: " in page
+    later = await marks_since(site.web.pool, datetime.now(UTC))
+    assert later == []
+    await site.db.execute("DELETE FROM process_heartbeat WHERE process_id = 'w-new'")
 
 
 # ---- lag

@@ -1,12 +1,14 @@
 """AI Ops: what did the model calls of the last three days cost, how long did they take, and what went wrong?"""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from fastapi import APIRouter
 
 from app.web.access import Here, Who, require
-from app.web.charts import Series, line_chart
+from app.web.charts import Mark, Series, line_chart
+from app.web.marks import marks_since
 from app.web.page import Page
 from app.web.rendering import add_page
 from db import sql
@@ -27,12 +29,13 @@ async def load(
     of, pool = who.narrow(workspace), web.pool
     chosen = {"workspace_id": of, "model": model or None, "source": source or None, "hours": _HOURS}
     without_model = {name: value for name, value in chosen.items() if name != "model"}
-    features, hours, models, failures, errors = await asyncio.gather(
+    features, hours, models, failures, errors, marks = await asyncio.gather(
         sql.ai_ops.features.rows(pool, **chosen),
         sql.ai_ops.features_by_hour.rows(pool, **chosen),
         sql.ai_ops.models.rows(pool, **without_model),
         sql.ai_ops.failures.rows(pool, **chosen),
         sql.ai_ops.errors_newest.rows(pool, **chosen, limit=_ERRORS_SHOWN),
+        marks_since(pool, datetime.now(UTC) - timedelta(hours=_HOURS)),
     )
     rows = [dict(row) for row in features]
     return {
@@ -43,7 +46,8 @@ async def load(
         "features": rows,
         "total": _total(rows),
         "hours": [dict(row) for row in hours],
-        "chart": _chart([dict(row) for row in hours]),
+        "chart": _chart([dict(row) for row in hours], marks),
+        "marks": marks,
         "models": [dict(row) for row in models],
         "failures": [dict(row) for row in failures],
         "errors": [dict(row) for row in errors],
@@ -68,11 +72,11 @@ def _answer(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {"kind": "bad" if share > 0.1 else "warn", "words": words}
 
 
-def _chart(hours: list[dict[str, Any]]) -> Any:
+def _chart(hours: list[dict[str, Any]], marks: list[Mark]) -> Any:
     if not any(row["calls"] for row in hours):
         return line_chart([], title="")
     series = [Series(name, [(row["hour"], float(row[name])) for row in hours]) for name in ("calls", "errors")]
-    return line_chart(series, title="Model calls and errors by hour, three days", unit="/h")
+    return line_chart(series, title="Model calls and errors by hour, three days", unit="/h", marks=marks)
 
 
 add_page(router, "/ai-ops", "ai_ops.html", load)

@@ -9,6 +9,7 @@ from app.groups import GROUPS
 from app.web.access import Here, Who, require
 from app.web.charts import Series, line_chart
 from app.web.lag_watch import READ_S, TopicLag
+from app.web.marks import marks_since
 from app.web.page import Page
 from app.web.pages.overview import sees_the_machine
 from app.web.rendering import add_page
@@ -41,6 +42,7 @@ async def _on_kafka(web: Here, topic: str, *, waiting_only: bool) -> dict[str, A
     ]
     history = [(at, lags) for at, lags in watch.history() if lags]
     shown = [name for name in GROUPS if topic in ("", name)]
+    marks = await marks_since(web.pool, history[0][0]) if history else []
     series = [Series(name, [(at, lags.get(name)) for at, lags in history]) for name in shown]
     return {
         "topic": topic,
@@ -52,9 +54,10 @@ async def _on_kafka(web: Here, topic: str, *, waiting_only: bool) -> dict[str, A
         "topics": topics,
         "partitions": partitions,
         "history": [{"at": at, "lag": {name: lags.get(name) for name in shown}} for at, lags in history],
-        "chart": line_chart(series, title="Records waiting, by topic")
+        "chart": line_chart(series, title="Records waiting, by topic", marks=marks)
         if len(history) > 1
         else line_chart([], title=""),
+        "marks": marks,
         "events": [dict(row) for row in events],
         "waiting": dict(left),
     }
