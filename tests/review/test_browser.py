@@ -167,9 +167,18 @@ async def test_no_button_touches_what_stands_above_it(
     desk, address = served
     draft = await desk.draft("A reply.")
     await tab.show(f"{address}/drafts/{draft}", size)
+    await _keeps_its_distance(tab)
+    await press(tab, "e")
+    assert await tab.run("document.activeElement.id") == "text"
+    await _keeps_its_distance(tab)
+
+
+async def _keeps_its_distance(tab: Tab) -> None:
+    """Beside or beneath: from the draft, and from every other way to decide."""
     gaps = await tab.run(
-        "[...document.querySelectorAll('.decision > .act')]"
-        ".map(each => each.getBoundingClientRect().top - each.previousElementSibling.getBoundingClientRect().bottom)"
+        "(() => { const shown = [...document.querySelectorAll('.text.draft, .decision .act')].map(e => e.getBoundingClientRect());"
+        " const apart = (a, b) => Math.max(a.left - b.right, b.left - a.right, a.top - b.bottom, b.top - a.bottom);"
+        " return shown.flatMap((a, at) => shown.slice(at + 1).map(b => apart(a, b))); })()"
     )
-    assert len(gaps) == 3  # approve, edit, reject
+    assert len(gaps) == 6  # of the draft, approve, edit and reject
     assert min(gaps) >= GAP_PX_MIN
