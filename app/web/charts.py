@@ -92,8 +92,7 @@ def line_chart(
     known = [(at, value) for each in series for at, value in each.points if value is not None]
     if not known:
         return Markup("")
-    begin = min(at for at, _ in known)
-    end = max(*(at for at, _ in known), begin, *(mark.at for mark in marks))  # the last point may be of a whole hour
+    begin, end = min(at for at, _ in known), max(at for at, _ in known)
     if days is not None:
         begin, end = (datetime.combine(each, time(), UTC) for each in days)
     ceiling = top or _ceiling([value for _, value in known])
@@ -106,7 +105,8 @@ def line_chart(
         return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * min(value / ceiling, 1.0)
 
     parts = [*_y_axis(ceiling, unit, y), *_time_axis(_labels(begin, end, whole_days=days is not None), x)]
-    parts += [_mark(mark, x(mark.at)) for mark in marks if begin <= mark.at <= end]
+    # One after the last point lies in what that point stands for, as an hour that is not over.
+    parts += [_mark(mark, x(min(mark.at, end))) for mark in marks if mark.at >= begin]
     for number, each in enumerate(series):
         parts += _line(each, number % _STYLES + 1, unit, x, y)
     legend, rows = _legend([each.name for each in series]) if len(series) > 1 else (Markup(""), 0)
