@@ -30,6 +30,21 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+async def _line_of(stream: asyncio.StreamReader) -> bytes:
+    """The next line, empty at the end; an empty one in place of a line that is too long."""
+    try:
+        return await stream.readline()
+    except ValueError:
+        return b"\n"
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill it unless it has ended: one that nobody listens to blocks on its pipe and keeps its partitions."""
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
 class IngestChild:
     """One ingest process at a time. `figures` is what it last told; `told` is called whenever it tells something."""
 
@@ -72,20 +87,25 @@ class IngestChild:
                 preexec_fn=_die_with_parent,
             )
             self.starts += 1
-            await self._listen(process)
-            code = await process.wait()
-            self.figures = {}
-            self.samples.ended()
+            try:
+                await self._listen(process)
+                code = await process.wait()
+            finally:
+                await _end(process)
+                self.figures = {}
+                self.samples.ended()
             if not self._stopping:
                 log.error("ingest_process_died", code=str(code))
                 self._environment.pop(_CRASH_VARIABLE, None)
                 await asyncio.sleep(_RESTART_S)
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        while process.stdout is not None and (line := await process.stdout.readline()):
+        while process.stdout is not None and (line := await _line_of(process.stdout)):
             try:
                 told = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
+                continue
+            if not isinstance(told, dict):
                 continue
             if "samples" in told:
                 self.samples.told(told["samples"])
