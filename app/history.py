@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 BATCH_LINES_MAX: Final = 500
 BROKEN_SHOWN_MAX: Final = 20
+TOLD_LINES: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def _read(number: int, raw: bytes) -> HistoryLine | Broken:
         return Broken(number, f"{place[0] if place else 'kind'}: {first['type']}")
 
 
-def check(path: Path) -> Checked:
-    """Read the whole file and write nothing."""
+def check(path: Path, say: Callable[[Checked], None] = lambda checked: None) -> Checked:
+    """Read the whole file and write nothing; `say` is told now and then."""
     checked = Checked()
     for _, line in read_lines(path):
         checked.lines += 1
@@ -88,6 +89,8 @@ def check(path: Path) -> Checked:
             checked.broken.append(line)
         else:
             checked.workspaces.add(line.workspace_id)
+        if checked.lines % TOLD_LINES == 0:
+            say(checked)
     return checked
 
 

@@ -14,6 +14,7 @@ from schemas.limits import DEAD_LETTER_RECORD_BYTES_MAX
 
 POLL_MS: Final = 500
 _AGO: Final = re.compile(r"(\d+)(s|m|h|d)")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # no record is older
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -30,7 +31,7 @@ class Start:
 def read_start(text: str, now: datetime) -> Start:
     """`earliest`, `latest`, `1234` (offset), `-20` (the last 20 a partition), `15m` (ago), an RFC 3339 time or a date.
 
-    Raises ValueError for anything else.
+    A time before 1970 is 1970. Raises ValueError for anything else.
     """
     if text in ("earliest", "latest"):
         return Start(earliest=text == "earliest")
@@ -39,9 +40,16 @@ def read_start(text: str, now: datetime) -> Start:
     if text.isdecimal():
         return Start(offset=int(text))
     if ago := _AGO.fullmatch(text):
-        return Start(at=now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
+        return Start(at=_ago(now, _UNITS[ago[2]], int(ago[1])))
     at = datetime.fromisoformat(text)
-    return Start(at=at if at.tzinfo else at.replace(tzinfo=UTC))
+    return Start(at=max(at if at.tzinfo else at.replace(tzinfo=UTC), _EPOCH))
+
+
+def _ago(now: datetime, unit: str, count: int) -> datetime:
+    try:
+        return max(now - timedelta(**{unit: count}), _EPOCH)
+    except OverflowError:
+        return _EPOCH
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from app.cli.shell import OK, PROBLEM, AsJson, EnvFile, Problem, emit, pool_to, 
 
 if TYPE_CHECKING:
     from app.config import Config
-    from app.history import Checked
+    from app.history import Checked, Imported
 
 group = typer.Typer()
 
@@ -37,7 +37,7 @@ def import_history(
     async def work(config: Config) -> int:
         from app import history
 
-        checked = history.check(file)
+        checked = history.check(file, lambda so_far: say(f"import-history: {so_far.lines} lines checked"))
         _refuse_broken(checked)
         async with pool_to(config.database_url) as pool:
             unknown = await history.unknown_workspaces(pool, checked.workspaces)
@@ -46,11 +46,9 @@ def import_history(
                     f"workspace {unknown[0]} is unknown: apply it with `workspace apply`; nothing was imported"
                 )
             if check:
-                print(f"{checked.lines} lines can be imported; nothing was")
+                _tell_checked(checked, as_json=as_json)
                 return OK
-            imported = await history.import_file(
-                pool, file, lambda done: say(f"import-history: {done.messages + done.messages_known} messages")
-            )
+            imported = await history.import_file(pool, file, _progress)
         if as_json:
             emit(imported.as_dict())
         else:
@@ -58,6 +56,18 @@ def import_history(
         return PROBLEM if imported.drafts_without_message else OK
 
     run(env_file, "database", work)
+
+
+def _tell_checked(checked: Checked, *, as_json: bool) -> None:
+    if as_json:
+        emit({"check": True, "lines": checked.lines, "workspaces": checked.workspaces})
+    else:
+        print(f"{checked.lines} lines can be imported; nothing was")
+
+
+def _progress(so_far: Imported) -> None:
+    drafts = so_far.drafts + so_far.drafts_known + so_far.drafts_without_message
+    say(f"import-history: {so_far.messages + so_far.messages_known} messages, {drafts} drafts")
 
 
 def _refuse_broken(checked: Checked) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -25,8 +25,6 @@ from app.cli.shell import (
 from schemas.codes import Role
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import asyncpg
 
     from app.config import Config
@@ -36,6 +34,7 @@ group = typer.Typer(name="token", help="Who may use the web pages and the API.",
 VIA: Final = "cli"
 _ROLES: Final = ", ".join(Role)
 _NAME_CHARS_MAX: Final = 100
+_DAYS_MAX: Final = 36_500
 
 
 @group.command(epilog="Example: draft-pipeline token create --name nora --role reviewer --workspace ws-1")
@@ -45,24 +44,22 @@ def create(
     workspace: Annotated[
         str | None, typer.Option("--workspace", metavar="WORKSPACE", help="Bind it to one workspace. [default: all]")
     ] = None,
-    days: Annotated[float | None, typer.Option("--days", min=0, help="Days it works. [default: until revoked]")] = None,
+    days: Annotated[float | None, typer.Option("--days", help="Days it works. [default: until revoked]")] = None,
     link: Annotated[bool, typer.Option("--link", help="Instead a link that signs a browser in once.")] = False,
     env_file: EnvFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a token and print it, once. With --link: a sign-in link, good for one browser within 15 minutes."""
     chosen = _role(role, workspace)
+    if days is not None and not 0 <= days <= _DAYS_MAX:  # no number is within, and typer's bounds let it through
+        raise WrongUse(f"--days {days:g}: give 0 to {_DAYS_MAX}, or leave it out for a token that works until revoked")
     if not name.strip() or len(name) > _NAME_CHARS_MAX or not name.isprintable():
         raise WrongUse(f"--name is empty, longer than {_NAME_CHARS_MAX} characters, or not printable")
 
     async def work(config: Config) -> int:
-        from datetime import UTC, datetime
-
         from app.web.identity import sign_in_link
-        from schemas.limits import SIGN_IN_LINK_S_MAX
 
-        lasts = timedelta(seconds=SIGN_IN_LINK_S_MAX) if link else timedelta(days=days) if days is not None else None
-        expires = datetime.now(UTC) + lasts if lasts is not None else None
+        expires = _expiry(days, link=link)
         async with connection_to(config.database_url) as connection:
             token = await make_token(connection, name.strip(), chosen, workspace, expires, one_time=link, by=actor())
         shown = {"link": sign_in_link(config.public_url, token)} if link else {"token": token}
@@ -75,6 +72,13 @@ def create(
         return OK
 
     run(env_file, "database", work)
+
+
+def _expiry(days: float | None, *, link: bool) -> datetime | None:
+    from schemas.limits import SIGN_IN_LINK_S_MAX
+
+    lasts = timedelta(seconds=SIGN_IN_LINK_S_MAX) if link else timedelta(days=days) if days is not None else None
+    return datetime.now(UTC) + lasts if lasts is not None else None
 
 
 def _role(role: str, workspace: str | None) -> Role:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import asyncpg
 
+from app.history import TOLD_LINES
 from app.stack.local import LocalStack
 from tests.cli.conftest import Cli
 from tests.conftest import Database
@@ -71,6 +72,32 @@ async def test_lifting_an_opt_out_asks_why_and_is_audited_without_the_lead(
     assert (row["action"], row["before"], row["reason"]) == ("suppression-lift", "opt_out", "call 1")
     assert LEAD not in str(dict(row))
     assert (await cli(*command, "--reason", "call 1")).code == 1
+
+
+async def test_checking_a_history_file_tells_programs_too(
+    cli: Cli, connection: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """--check --json is JSON on stdout; nothing is imported."""
+    await connection.execute("INSERT INTO workspace (id, default_mode) VALUES ($1, 'AI_AUTO_SEND')", WS)
+    write(tmp_path / "old.jsonl", HISTORY)
+    checked = await cli("import-history", "old.jsonl", "--check", "--json")
+    assert checked.json == {"check": True, "lines": len(HISTORY), "workspaces": [WS]}
+    assert await connection.fetchval("SELECT count(*) FROM message") == 0
+
+
+async def test_a_long_history_file_tells_how_far_it_is(
+    cli: Cli, connection: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """While it is read and while it is imported, on stderr."""
+    await connection.execute("INSERT INTO workspace (id, default_mode) VALUES ($1, 'AI_AUTO_SEND')", WS)
+    await connection.execute("INSERT INTO workspace_settings (workspace_id) VALUES ($1)", WS)
+    first = next(each for each in HISTORY if each["kind"] == "message")
+    write(tmp_path / "long.jsonl", [first | {"message_id": f"m-{number}"} for number in range(TOLD_LINES)])
+    ended = await cli("import-history", "long.jsonl", "--json")
+    told = ended.err.splitlines()
+    assert ended.json["messages"] == TOLD_LINES
+    assert told[0] == f"import-history: {TOLD_LINES} lines checked"
+    assert told[-1] == f"import-history: {TOLD_LINES} messages, 0 drafts"
 
 
 async def test_a_backfill_tells_gates_apart_from_errors_and_logs_no_text(

@@ -42,6 +42,9 @@ async def test_a_link_is_good_for_a_quarter_of_an_hour(connection: asyncpg.Conne
         (("--role", "workspace_admin"), "--workspace is needed"),
         (("--role", "super_admin", "--workspace", "ws-1"), "has all workspaces"),
         (("--role", "ops", "--workspace", "ws-none"), "is unknown"),
+        (("--role", "ops", "--days", "1e9"), "--days"),
+        (("--role", "ops", "--days", "nan"), "--days"),
+        (("--role", "ops", "--days", "-1"), "--days"),
     ],
 )
 async def test_a_role_that_does_not_fit_is_refused(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
