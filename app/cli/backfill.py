@@ -23,7 +23,7 @@ def backfill(
         bool, typer.Option("--dry-run", help="Say what would be done; ask no model, write nothing.")
     ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Do it.")] = False,
-    workspace: Annotated[str | None, typer.Option("--workspace", metavar="ID")] = None,
+    workspace: Annotated[str | None, typer.Option("--workspace", metavar="ID", help="Only drafts of this one.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Drafts at most.")] = None,
     log: Annotated[
         Path | None, typer.Option("--log", metavar="FILE", help="One line a draft. [backfill-TIME.jsonl]")

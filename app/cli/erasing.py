@@ -24,7 +24,7 @@ group = typer.Typer()
 )
 def erase_lead(
     lead: Annotated[str, typer.Argument(metavar="LEAD", help="The lead's id, as on the topics.")],
-    workspace: Annotated[str, typer.Option("--workspace", metavar="ID")],
+    workspace: Annotated[str, typer.Option("--workspace", metavar="ID", help="Whose lead it is.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the audit, so it must not name the lead.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what there is, change nothing.")] = False,
     env_file: EnvFile = None,

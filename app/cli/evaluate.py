@@ -18,7 +18,9 @@ group = typer.Typer()
 
 @group.command(epilog="Example: draft-pipeline evaluate tests/judgement/cases.jsonl --local", rich_help_panel="Judge")
 def evaluate(
-    cases: Annotated[Path, typer.Argument(metavar="CASES.jsonl", exists=True, dir_okay=False)],
+    cases: Annotated[
+        Path, typer.Argument(metavar="CASES.jsonl", exists=True, dir_okay=False, help="Labelled cases, one a line.")
+    ],
     local: Annotated[bool, typer.Option("--local", help="Start a system of our own with the scripted model.")] = False,
     stack: Annotated[
         Path | None,

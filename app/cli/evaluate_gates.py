@@ -29,7 +29,9 @@ _RETURN_PATH: Final = re.compile(rb"^Return-Path:[ \t]*<([^<>\r\n]*)>", re.IGNOR
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _SOMEBODY: Final = "somebody@example.invalid"
 
-Paths = Annotated[list[Path] | None, typer.Option(metavar="PATH", exists=True)]
+_Paths = list[Path] | None
+Machines = Annotated[_Paths, typer.Option(metavar="PATH", exists=True, help="What machines wrote.")]
+People = Annotated[_Paths, typer.Option(metavar="PATH", exists=True, help="What people wrote.")]
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Rate:
     rich_help_panel="Judge",
 )
 def evaluate_gates(
-    machines: Paths = None,
-    people: Paths = None,
+    machines: Machines = None,
+    people: People = None,
     own: Annotated[list[str] | None, typer.Option(metavar="ADDRESS", help="An address of ours.")] = None,
     max_answered: Annotated[float, typer.Option(min=0, max=1, help="Share of machine mail that may pass.")] = 0.02,
     max_refused: Annotated[float, typer.Option(min=0, max=1, help="Share of people that may be refused.")] = 0.0,

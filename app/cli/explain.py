@@ -16,7 +16,7 @@ group = typer.Typer()
 
 @group.command(epilog="Example: draft-pipeline explain 5a3c1f6e-...", rich_help_panel="Look")
 def explain(
-    draft_id: Annotated[str, typer.Argument(metavar="DRAFT")],
+    draft_id: Annotated[str, typer.Argument(metavar="DRAFT", help="The draft's id.")],
     text: Annotated[bool, typer.Option("--text", help="Also the texts and the model's own words.")] = False,
     env_file: EnvFile = None,
     as_json: AsJson = False,

@@ -33,7 +33,12 @@ Workspace = Annotated[str | None, typer.Option("--workspace", metavar="ID", help
 Campaign = Annotated[str | None, typer.Option("--campaign", metavar="ID", help="One campaign of the workspace.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; required, kept in the audit.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, change nothing.")]
-Threshold = Annotated[float | None, typer.Option(min=0.0, max=1.0)]
+Threshold = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="The confidence that is sent without a person.")
+]
+BookingThreshold = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="The same for a reply that books a meeting.")
+]
 
 
 @group.command("list", epilog="Example: draft-pipeline policy list --workspace ws-1")
@@ -116,7 +121,7 @@ def apply(
     workspace: Workspace = None,
     campaign: Campaign = None,
     threshold: Threshold = None,
-    booking_threshold: Threshold = None,
+    booking_threshold: BookingThreshold = None,
     rules: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON: settings that the policy decides.")] = None,
     dry_run: DryRun = False,
     env_file: EnvFile = None,

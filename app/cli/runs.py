@@ -40,8 +40,8 @@ class Status(StrEnum):
 
 @group.command("list", epilog="Example: draft-pipeline runs list --filter ai_review --workspace ws-1")
 def list_(
-    workspace: Annotated[str | None, typer.Option("--workspace", metavar="ID")] = None,
-    status: Annotated[Status | None, typer.Option(case_sensitive=False)] = None,
+    workspace: Annotated[str | None, typer.Option("--workspace", metavar="ID", help="Only runs of this one.")] = None,
+    status: Annotated[Status | None, typer.Option(case_sensitive=False, help="Only runs that stand so.")] = None,
     fate: Annotated[DraftFate | None, typer.Option("--filter", help="Only runs whose draft has this fate.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Runs at most, newest first.")] = 30,
     env_file: EnvFile = None,
@@ -75,7 +75,9 @@ def list_(
 
 @group.command(epilog="Example: draft-pipeline runs show 0191d7c2-...")
 def show(
-    run_id: Annotated[str, typer.Argument(metavar="RUN")], env_file: EnvFile = None, as_json: AsJson = False
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
+    env_file: EnvFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """One run with its artifacts and model calls; never a text."""
     identity = uuid_of(run_id, "run")
@@ -105,7 +107,7 @@ def show(
 
 @group.command(epilog="Example: draft-pipeline runs retry 0191d7c2-...")
 def retry(
-    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
     reason: Annotated[str, typer.Option("--reason", help="Kept in the audit.")] = "runs retry",
     env_file: EnvFile = None,
     as_json: AsJson = False,

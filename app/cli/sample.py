@@ -21,7 +21,7 @@ group = typer.Typer()
 @group.command(epilog="Example: draft-pipeline sample --revised 20 --workspace ws-1", rich_help_panel="Analyse")
 def sample(
     revised: Annotated[int, typer.Option("--revised", min=1, metavar="N", help="So many revised drafts.")],
-    workspace: Annotated[str | None, typer.Option("--workspace", metavar="ID")] = None,
+    workspace: Annotated[str | None, typer.Option("--workspace", metavar="ID", help="Only drafts of this one.")] = None,
     since: Annotated[
         datetime | None, typer.Option("--since", formats=["%Y-%m-%d"], help="Drafts begun since, UTC.")
     ] = None,

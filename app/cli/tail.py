@@ -37,14 +37,14 @@ _LEFT_OUT: Final = frozenset({"schema_version", "event_id", "occurred_at"})
     epilog="Example: draft-pipeline tail draft-outcome --from 15m --where status=sent", rich_help_panel="Analyse"
 )
 def tail(
-    topic: Annotated[str, typer.Argument(metavar="TOPIC")],
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="A topic of ours; a wrong name lists them.")],
     start: Annotated[
         str, typer.Option("--from", metavar="WHERE", help="earliest, latest, an offset, -N, 15m (ago), or a time.")
     ] = "latest",
     where: Annotated[
         list[str] | None, typer.Option("--where", metavar="FIELD=VALUE", help="Only these; may be repeated.")
     ] = None,
-    partition: Annotated[int | None, typer.Option(min=0)] = None,
+    partition: Annotated[int | None, typer.Option(min=0, help="Only this one.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Stop at the present end instead of waiting for more.")] = False,
     raw: Annotated[

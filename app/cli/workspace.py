@@ -117,7 +117,7 @@ def _word(value: object) -> object:
 
 @group.command(epilog="Example: draft-pipeline workspace show ws-1")
 def show(
-    workspace_id: Annotated[str, typer.Argument(metavar="WORKSPACE")],
+    workspace_id: Annotated[str, typer.Argument(metavar="WORKSPACE", help="The workspace's id.")],
     env_file: EnvFile = None,
     as_json: AsJson = False,
 ) -> None:

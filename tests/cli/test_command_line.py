@@ -43,6 +43,13 @@ def test_every_command_has_help_and_an_example_of_itself(path: tuple[str, ...]) 
     assert str(getattr(command, "epilog", "")).startswith(f"Example: draft-pipeline {' '.join(path)}")
 
 
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_argument_and_option_is_explained(path: tuple[str, ...]) -> None:
+    """In the help of its command."""
+    unexplained = [each.name for each in getattr(COMMANDS[path], "params", ()) if not getattr(each, "help", None)]
+    assert unexplained == []
+
+
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path[0] not in ("demo",)], ids=" ".join)
 def test_every_command_takes_an_env_file(path: tuple[str, ...]) -> None:
     """Accepted after any command."""
