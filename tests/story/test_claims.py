@@ -280,7 +280,9 @@ async def test_every_write_survives_a_cut_connection(claims: Claims, when: When)
     """Each statement of the path is cut once: nothing is lost, asked twice or sent twice, and all comes to an end."""
     workspace = await claims.workspace()
     cuts = [claims.proxy.arm(Cut(query, when)) for query in WRITES]
-    claims.flow.stack.model.behave({"default": {"latency_ms": 150}})
+    # One refused call is made again: its record is the one statement that nothing else would come by.
+    failing = {"latency_ms": 150, "p500": 1, "times": 1}
+    claims.flow.stack.model.behave({"default": {"latency_ms": 150}, "stages": {Stage.GENERATION: failing}})
     await claims.flow.produce(
         [row(workspace, f"lead{n}", "!!near hello" if n % 3 else "!!confident hi") for n in range(18)]
     )
