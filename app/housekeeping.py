@@ -56,12 +56,16 @@ async def sweep_forever(rim: Rim) -> None:
     """Find what nobody would come back for."""
     while True:
         await asyncio.sleep(SWEEP_S)
-        try:
-            await rewrite_lost_requests(rim.pool)
-            await expire_reviews(rim, SWEEP_ROWS_MAX)
-            await settle_stale_reservations(rim)
-        except (*TRANSIENT, asyncpg.PostgresError) as error:
-            log.warning("sweep_failed", error_class=type(error).__name__)
+        for sweep in (
+            lambda: rewrite_lost_requests(rim.pool),
+            lambda: join_lost_messages(rim.pool),
+            lambda: expire_reviews(rim, SWEEP_ROWS_MAX),
+            lambda: settle_stale_reservations(rim),
+        ):
+            try:
+                await sweep()
+            except (*TRANSIENT, asyncpg.PostgresError) as error:
+                log.warning("sweep_failed", error_class=type(error).__name__)
 
 
 async def settle_stale_reservations(rim: Rim) -> int:
@@ -80,3 +84,8 @@ async def rewrite_lost_requests(pool: Pool) -> int:
     ]
     await write_requests(pool, requests)
     return len(rows)
+
+
+async def join_lost_messages(pool: Pool) -> None:
+    """Lost ones that a newer message of their conversation has overtaken wait no more."""
+    await sql.outbox.join_lost_messages.run(pool, age_s=_LOST_AFTER_S, limit=SWEEP_ROWS_MAX)

@@ -66,9 +66,26 @@ FROM unnest($1::text[], $2::uuid[]) AS wanted (topic, event_id)
 JOIN outbox o ON o.topic = wanted.topic AND o.event_id = wanted.event_id;
 
 -- name: requests_lost(age_s, limit)
--- Messages that wait although no request was ever written for them: what a bug or a hand in the tables would leave.
+-- Messages that wait although no request was ever written for them: what a bug or a hand in the tables would leave. At
+-- most one of a conversation, its newest: a request for an older one would take the place of a newer one's.
 SELECT m.workspace_id, m.lead_id, m.channel, m.thread_id, m.message_id, m.traceparent FROM message m
 WHERE m.direction = 'inbound' AND m.disposition = 'waiting' AND m.ingested_at < now() - make_interval(secs => $1)
   AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.workspace_id = m.workspace_id AND o.message_id = m.message_id
                   AND o.topic = 'draft-requested')
+  AND NOT EXISTS (SELECT 1 FROM message n WHERE n.workspace_id = m.workspace_id AND n.lead_id = m.lead_id
+                  AND n.channel = m.channel AND n.thread_id = m.thread_id AND n.direction = 'inbound' AND n.human
+                  AND n.ingest_seq > m.ingest_seq)
 ORDER BY m.ingested_at LIMIT $2;
+
+-- name: join_lost_messages(age_s, limit)
+-- Such messages that a newer one of their conversation has overtaken: its request answers them, too.
+UPDATE message SET disposition = 'joined_later_message' WHERE id IN (
+    SELECT m.id FROM message m
+    WHERE m.direction = 'inbound' AND m.disposition = 'waiting' AND m.ingested_at < now() - make_interval(secs => $1)
+      AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.workspace_id = m.workspace_id AND o.message_id = m.message_id
+                      AND o.topic = 'draft-requested')
+      AND EXISTS (SELECT 1 FROM message n WHERE n.workspace_id = m.workspace_id AND n.lead_id = m.lead_id
+                  AND n.channel = m.channel AND n.thread_id = m.thread_id AND n.direction = 'inbound' AND n.human
+                  AND n.ingest_seq > m.ingest_seq)
+    ORDER BY m.ingested_at LIMIT $2)
+  AND disposition = 'waiting';
