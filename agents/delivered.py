@@ -17,9 +17,9 @@ from schemas.codes import Action, DecidedBy, DeliveryStatus, DraftStatus, Outcom
 from schemas.events import DraftOutcome
 from schemas.ids import derive, message_row_id
 from schemas.limits import (
-    DELIVERY_CALL_S_MAX,
     DELIVERY_RETRY_BASE_S,
     DELIVERY_RETRY_CAP_S,
+    LOOK_UP_CALL_S_MAX,
     LOOK_UP_PAUSE_S,
     LOOK_UP_S_MAX,
 )
@@ -71,7 +71,7 @@ async def _look_up(
 
 async def _found(adapter: ChannelAdapter, outgoing: Outgoing) -> SendResult | None:
     try:
-        return await adapter.look_up(outgoing, DELIVERY_CALL_S_MAX)
+        return await adapter.look_up(outgoing, LOOK_UP_CALL_S_MAX)
     except Exception as error:
         log.error("adapter_failed", channel=outgoing.channel, exc_info=error)
         return None
