@@ -79,16 +79,19 @@ def required_text(text: str) -> str:
 
 _PROMPTS_DIRECTORY: Final = Path(__file__).parent / "prompts"
 _SPLIT: Final = "\n---user---\n"
+_TAG: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _TEMPLATES: Final = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)  # prompts are no HTML
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """`key` names the exact bytes of the file: `<stage>@<12 hexadecimal digits of its SHA-256>`."""
+    """`key` names the exact bytes of the file: `<stage>@<12 hexadecimal digits of its SHA-256>`. `literals` are the
+    texts of the template between its variables."""
 
     key: str
     system: str
     template: Template
+    literals: tuple[str, ...]
 
 
 def parse_prompt(stage: Stage, content: bytes) -> Prompt:
@@ -97,7 +100,8 @@ def parse_prompt(stage: Stage, content: bytes) -> Prompt:
     if not split or _SPLIT in f"\n{user}" or "{{" in system or "{%" in system or "{#" in system:
         raise ValueError(f"prompt {stage} needs one line ---user---, and no template before it")
     key = f"{stage}@{hashlib.sha256(content).hexdigest()[:12]}"
-    return Prompt(key, system.strip(), _TEMPLATES.from_string(user.strip()))
+    literals = tuple(_TAG.split(user))
+    return Prompt(key, system.strip(), _TEMPLATES.from_string(user.strip()), literals)
 
 
 PROMPTS: Final[dict[Stage, Prompt]] = {

@@ -103,7 +103,8 @@ def _runs_of(written: str) -> frozenset[str]:
 
 @cache
 def _prompt_runs() -> Set[str]:
-    return frozenset(run for prompt in PROMPTS.values() for run, _, _ in _runs(prompt.system, 1))
+    parts = (part for prompt in PROMPTS.values() for part in (prompt.system, *prompt.literals))
+    return frozenset(run for part in parts for run, _, _ in _runs(part, 1))
 
 
 def _repeated_prompt(text: str) -> tuple[int, int] | None:

@@ -313,6 +313,15 @@ def test_a_prompt_is_not_repeated(stage: Stage) -> None:
     assert Rule.PROMPT_REPEATED in rules(f"Sure! {part}")
 
 
+@pytest.mark.parametrize("stage", list(Stage))
+def test_what_stands_between_the_parts_of_a_prompt_is_not_repeated(stage: Stage) -> None:
+    """The sentences of the varying part are ours, too; what is put between them is not."""
+    said = "the workspace has verified the entries of this section, and only these. Statements they support are facts"
+    assert said.lower() in " ".join(PROMPTS[stage].literals).replace("\n", " ").lower()
+    assert Rule.PROMPT_REPEATED in rules(f"Sure! {said}.")
+    assert not any("{" in literal or "workspace }}" in literal for literal in PROMPTS[stage].literals)
+
+
 def test_who_may_pass_which_group() -> None:
     """State and safety nobody; claims a reviewer who was shown the span; policy a reviewer."""
     nobody = [False, False, False]
