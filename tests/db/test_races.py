@@ -24,6 +24,7 @@ from tests.db.sending import Sending, actions, arrives, gather, race, sending
 
 RACES = (200, pytest.param(1_000, marks=pytest.mark.long))
 BATCH = 10
+SENDS_COME_S = (0.0, 0.02, 0.1)  # those of a batch come together, or one after another while its messages are stored
 FEW = 200  # enough that a race without its guard is lost at least once
 EACH_WAY_MIN = 5  # a race that always ends the same way is none
 
@@ -163,10 +164,13 @@ async def newer_against_sends(many: Sending, dice: random.Random) -> list[Any]:
     async def ingest(numbers: range) -> None:
         await persist(many.rim, lambda: write(numbers))
 
+    async def send(number: int) -> None:
+        await asyncio.sleep(dice.uniform(0, SENDS_COME_S[number // BATCH % len(SENDS_COME_S)]))
+        await deliver(many.rim, due[number])
+
     async def some(start: int) -> None:
         numbers = range(start, min(start + BATCH, len(due)))
-        sends = asyncio.gather(*(deliver(many.rim, due[number]) for number in dice.sample(list(numbers), len(numbers))))
-        await race(ingest(numbers), sends, dice)
+        await race(ingest(numbers), asyncio.gather(*map(send, numbers)), dice)
 
     await gather([lambda start=start: some(start) for start in range(0, len(due), BATCH)])  # type: ignore[misc]
     return await many.column(
