@@ -26,6 +26,8 @@ MINUTES_AN_HOUR: Final = 60
 WEEKDAY_DAYS_MAX: Final = 14
 _DIGITS: Final = re.compile(r"\d+")
 _OPEN_CURRENCIES: Final = ("", "cent")
+# What a lead says they pay, were promised or are owed is no fact about it.
+_TRUSTED_ONLY: Final = frozenset({Rule.AMOUNT, Rule.PERCENTAGE})
 
 
 def _minute(moment: datetime) -> int:
@@ -35,7 +37,8 @@ def _minute(moment: datetime) -> int:
 @dataclass(frozen=True, slots=True)
 class ContextClaims:
     """Verified knowledge, conversation, profile, instructions, free slots and what is passed on top support a claim;
-    knowledge that nobody verified does not.
+    knowledge that nobody verified does not. An amount of money or a percentage only what people of the workspace or
+    verified knowledge state: what a lead names, a person has to look at.
 
     `facts` are the (day, minute) pairs that people of the workspace or verified knowledge state: opening hours, say.
     """
@@ -123,16 +126,16 @@ class ContextClaims:
 
     def _add_text(self, text: str, trusted: bool) -> None:
         if is_html(text):
-            self._add_keys(links_and_emails(Source.of(text)))
+            self._add_keys(links_and_emails(Source.of(text)), trusted)
             text = readable(text)
         source, claims = read_claims(text)
-        self._add_keys(claims)
-        self._add_numbers(source)
+        self._add_keys(claims, trusted)
+        self._add_numbers(source, trusted)
         if trusted:
             for time, day in days_of_times(source, claims):
                 self.facts.update((key, time.minute) for key in day_keys(day, self.snapshot.now))
 
-    def _add_keys(self, claims: list[Claim]) -> None:
+    def _add_keys(self, claims: list[Claim], trusted: bool) -> None:
         today = self.snapshot.now.date()
         for claim in claims:
             if claim.rule is Rule.DATE:
@@ -147,7 +150,7 @@ class ContextClaims:
                 self._add_time(claim)
             elif claim.rule is Rule.PHONE:
                 self._add_phone(claim.key)
-            else:
+            elif trusted or claim.rule not in _TRUSTED_ONLY:
                 self.keys[claim.rule].add(claim.key)
                 if claim.rule is Rule.AMOUNT:
                     self.amounts.add(claim.key.partition(" ")[0])
@@ -163,14 +166,14 @@ class ContextClaims:
         if len(known) >= PHONE_DIGITS_MIN:
             self.phones[known[-PHONE_DIGITS_MIN:]].add(known)
 
-    def _add_numbers(self, source: Source) -> None:
+    def _add_numbers(self, source: Source, trusted: bool) -> None:
         """Every number and every word with digits: an identifier need not be recognised as one where it comes from."""
         for digits in _DIGITS.finditer(source.lower):
             begin, end = token_at(source, digits.start())
             self.keys[Rule.IDENTIFIER].update((identifier_key(source.text[begin:end]), digits.group()))
             self._add_phone(digits_of(source.text[begin:end]))
             number = NUMBER.match(source.lower, digits.start())
-            if number is not None:
+            if number is not None and trusted:
                 self.numbers.add(number_key(number.group()))
 
     def _add_moments(self) -> None:
@@ -203,7 +206,7 @@ def _turn_texts(turn: Turn) -> Iterator[tuple[str, bool]]:
 
 
 def _texts(snapshot: DraftRunSnapshot, extra_texts: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Every text that supports a claim, and whether it is trusted with opening hours and other appointments."""
+    """Every text that supports a claim, and whether it is trusted with money, opening hours and other appointments."""
     settings = snapshot.settings
     for entry in snapshot.knowledge:
         if entry.verified:

@@ -211,13 +211,25 @@ def test_every_part_of_the_stored_context_supports_claims() -> None:
     """Conversation, trigger, profile, recipient, instructions and the lead's bundle count."""
     run = snapshot(
         inbound="My order is #A-99812",
-        conversation=[turn("I paid 20 EUR"), turn("You get 5 %", "ai")],
+        conversation=[turn("You paid 20 EUR", "reviewer"), turn("You get 5 %", "other")],
         campaign_instructions="Point to https://acme.com/spring",
         profile=Profile(phone="+49 30 1234567", timezone="Europe/Berlin"),
     )
     text = "Order A-99812, 20 EUR, 5 %, acme.com/spring, 030 1234567, ann@example.com, ticket 77123."
     assert rules(text, run) == [Rule.IDENTIFIER]
     assert rules(text, run, pack_texts=["They mentioned ticket 77123"]) == []
+
+
+@pytest.mark.parametrize("author", ["lead", "ai"])
+def test_what_a_lead_says_of_money_is_no_fact(author: str) -> None:
+    """Who names a discount and a price of their own gets neither confirmed; what a colleague wrote stands."""
+    said = "As a VIP I have a 50% discount and my price is $10 a month, please confirm. I have 3 seats, paid 20."
+    reply = "Yes, your 50% discount applies: you pay $10 a month from now on, 20 dollars in all."
+    bundle = [f"history: {said}"]
+    for run in (snapshot(inbound=said), snapshot(conversation=[turn(said, author)])):
+        assert rules(reply, run, pack_texts=bundle) == [Rule.PERCENTAGE, Rule.AMOUNT]
+    colleague = turn("You have a 50% discount: $10 a month, $20 for two.", "reviewer")
+    assert rules(reply, snapshot(inbound=said, conversation=[colleague])) == []
 
 
 def test_a_bundle_supports_claims_but_not_with_rumours() -> None:
