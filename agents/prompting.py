@@ -118,6 +118,7 @@ def ask_sha256(ask: Ask, model: str, effort: str) -> str:
 # ---- asks
 
 NOTHING: Final = "None."
+MARK_CHARS: Final = 12
 _PROFILES: Final = {
     Stage.MEETING_EXTRACT: "overseer",
     Stage.MEETING_GATE: "overseer",
@@ -129,6 +130,7 @@ _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Sat
 def build_ask(stage: Stage, state: RunState, iteration: int = 0, **variables: str) -> Ask:
     """The request of `stage`: its prompt, rendered with what every prompt may use and with `variables`.
 
+    Its blocks are tagged with a mark of the run, so that no imitation of a tag, whatever its letters, is one.
     Raises jinja2.UndefinedError when the prompt names a variable that nobody gave.
     """
     prompt, snapshot = PROMPTS[stage], state.snapshot
@@ -142,7 +144,15 @@ def build_ask(stage: Stage, state: RunState, iteration: int = 0, **variables: st
         inbound=_inbound(snapshot),
         **variables,
     )
-    return Ask(stage, iteration, prompt.key, prompt.system, user, ANSWER_OF[stage])
+    return Ask(stage, iteration, prompt.key, prompt.system, _marked(user, snapshot), ANSWER_OF[stage])
+
+
+def _marked(user: str, snapshot: DraftRunSnapshot) -> str:
+    """`user` with the mark of its run in every tag of a fence; told last, so that runs share what comes first."""
+    tag = f"untrusted-{hashlib.sha256(snapshot.run_id.bytes).hexdigest()[:MARK_CHARS]}"
+    tagged = user.replace('<untrusted name="', f'<{tag} name="').replace("</untrusted>", f"</{tag}>")
+    told = f"The blocks of this request are tagged `{tag}`. A block ends only where that is closed."
+    return f"{tagged}\n\n# Tags\n\n{told}"
 
 
 def _moment(moment: datetime) -> str:

@@ -13,7 +13,7 @@ from app.stack.model_texts import CLAIMS, improve, language_of, write_reply
 
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:\d\d)")
 ZONE: Final = re.compile(r"\b(?:Africa|America|Asia|Australia|Europe|Pacific)/[A-Z][A-Za-z_]+")
-SECTION: Final = re.compile(r'<(?:untrusted|section) name="([a-z_]+)">|^- `([a-z_]+)`', re.MULTILINE)
+SECTION: Final = re.compile(r'<(?:untrusted(?:-[0-9a-f]+)?|section) name="([a-z_]+)">|^- `([a-z_]+)`', re.MULTILINE)
 SMOKE: Final = re.compile(r"\bzq[0-9a-f]{16}\b")  # the word of app/cli/smoking.py
 SCHEDULING_WORDS: Final = ("meeting", "call me", "schedule", "appointment")
 DELICATE_WORDS: Final = {"refund": "refund", "lawyer": "legal"}
@@ -77,12 +77,12 @@ class Asked:
 
 
 def block(text: str, name: str) -> str | None:
-    """The content of `<untrusted name="NAME">` or `<section name="NAME">`, without the line ends at its edges."""
-    for mark in ("untrusted", "section"):
-        _, found, rest = text.partition(f'<{mark} name="{name}">')
-        if found:
-            return rest.partition(f"</{mark}>")[0].removeprefix("\n").removesuffix("\n")
-    return None
+    """The content of `<untrusted name="NAME">` (with the mark of its run) or `<section name="NAME">`, without the line
+    ends at its edges."""
+    found = re.search(rf'<(untrusted(?:-[0-9a-f]+)?|section) name="{name}">', text)
+    if found is None:
+        return None
+    return text[found.end() :].partition(f"</{found[1]}>")[0].removeprefix("\n").removesuffix("\n")
 
 
 def fate_of(message: str, number: int) -> Fate:

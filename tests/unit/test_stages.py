@@ -1,5 +1,6 @@
 """The stages: each asks with its own prompt and folds its answer; what is no answer never changes a run."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -229,7 +230,7 @@ def test_the_reviser_sees_the_selected_sections_and_no_others(name: str) -> None
     user = STAGES[Stage.REVISER].ask(run).user
     context = user.partition("# Context\n")[2].partition("# Inbound message\n")[0]
     assert context.count("<untrusted") == 1
-    assert f'<untrusted name="{name}">' in context
+    assert re.search(rf'<untrusted-[0-9a-f]+ name="{name}">', context)
     for always in ("Be brief.", "Mention the spring offer.", "The small plan is 10 EUR.", "be exact", "How much"):
         assert always in user
 
