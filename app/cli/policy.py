@@ -37,7 +37,7 @@ Threshold = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="The confidence that is sent without a person.")
 ]
 BookingThreshold = Annotated[
-    float | None, typer.Option(min=0.0, max=1.0, help="The same for a reply that books a meeting.")
+    float | None, typer.Option(min=0.0, max=1.0, help="With the booking gate: what books a meeting by itself.")
 ]
 
 
