@@ -39,7 +39,7 @@ _KINDS: Final = tuple(
         (r"^(structlog|logging)/|^app/logging", "logging"),
         (r"^pydantic/|^pydantic_core|^app/model/wire\.py:parse_answer|model_dump|model_validate", "pydantic"),
         (r"^jinja2/|^agents/prompting|<template>", "prompts"),
-        (r"^agents/hard_blocks|^lingua|^urlextract|^phonenumbers", "hard blocks"),
+        (r"^agents/hard_blocks", "hard blocks"),
         (r"^agents/gates", "gates"),
         (r"^(openai|httpx2|httpcore|aiohttp|anyio|httpx2_aiohttp|httpx_aiohttp|yarl|multidict)", "model client"),
         (r"^app/model/prices|^genai_prices", "prices"),
