@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -185,4 +186,5 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
     """The smallest value that at least `share` of the values do not exceed (nearest rank)."""
     if not ordered:
         return None
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+    rank = math.ceil(round(share * len(ordered), 9))  # a product such as 0.07 * 100 is a little more than 7
+    return ordered[max(rank, 1) - 1]

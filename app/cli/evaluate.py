@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli.shell import OK, PROBLEM, AsJson, EnvFile, WrongUse, emit, run, show_table
 
 if TYPE_CHECKING:
+    from app.cli.evaluating import Behave
     from app.cli.judging import Report
     from app.config import Config
 
+    Judge = Callable[[Config, Behave | None], Coroutine[Any, Any, int]]
+
 group = typer.Typer()
+
+Cases = Annotated[
+    Path, typer.Argument(metavar="CASES.jsonl", exists=True, dir_okay=False, help="Labelled cases, one a line.")
+]
+Stack = Annotated[
+    Path | None,
+    typer.Option("--stack", metavar="DIR", help="The folder of `up`: its scripted model plays the cases."),
+]
 
 
 @group.command(epilog="Example: draft-pipeline evaluate tests/judgement/cases.jsonl --local", rich_help_panel="Judge")
 def evaluate(
-    cases: Annotated[
-        Path, typer.Argument(metavar="CASES.jsonl", exists=True, dir_okay=False, help="Labelled cases, one a line.")
-    ],
+    cases: Cases,
     local: Annotated[bool, typer.Option("--local", help="Start a system of our own with the scripted model.")] = False,
-    stack: Annotated[
-        Path | None,
-        typer.Option("--stack", metavar="DIR", help="The folder of `up`: its scripted model plays the cases."),
-    ] = None,
+    stack: Stack = None,
     model: Annotated[str | None, typer.Option(help="Ask this model at every stage.")] = None,
     only: Annotated[str | None, typer.Option(metavar="TEXT", help="Cases whose id or group holds it.")] = None,
     min_sent: Annotated[float, typer.Option(min=0, max=1, help="Share of `send` cases that must be sent.")] = 0.9,
@@ -42,35 +49,41 @@ def evaluate(
     import asyncio
 
     from app.cli.cases import read_cases
-    from app.cli.evaluating import behaviour_of, chosen, local_system
-    from app.cli.evaluating import evaluate as judge
+    from app.cli.evaluating import chosen
+    from app.cli.evaluating import evaluate as send_and_judge
     from app.cli.judging import Bounds
 
     if local and (stack is not None or env_file is not None):
         raise WrongUse("--local starts a system of its own: give neither --stack nor --env-file")
     file, bounds = chosen(read_cases(cases), only), Bounds(min_sent, max_review_sent)
 
-    def tell(found: Report) -> int:
-        if as_json:
-            emit(found.as_json())
-        else:
-            _tell(found)
+    async def judge(config: Config, behave: Behave | None) -> int:
+        found = await send_and_judge(config, file, bounds, behave=behave, model=model, timeout_s=timeout)
+        emit(found.as_json()) if as_json else _tell(found)
         return OK if found.ok else PROBLEM
 
-    async def alone() -> int:
-        async with local_system() as (config, behave):
-            return tell(await judge(config, file, bounds, behave=behave, model=model, timeout_s=timeout))
-
-    async def work(config: Config) -> int:
-        config.require(frozenset({"DATABASE_URL"}))
-        if stack is None:
-            return tell(await judge(config, file, bounds, behave=None, model=model, timeout_s=timeout))
-        with behaviour_of(stack) as behave:
-            return tell(await judge(config, file, bounds, behave=behave, model=model, timeout_s=timeout))
-
     if local:
-        raise typer.Exit(asyncio.run(alone()))
-    run(env_file, "kafka", work)
+        raise typer.Exit(asyncio.run(_alone(judge)))
+    run(env_file, "kafka", lambda config: _running(config, stack, judge))
+
+
+async def _alone(judge: Judge) -> int:
+    """With a system of our own, which ends with it."""
+    from app.cli.evaluating import local_system
+
+    async with local_system() as (config, behave):
+        return await judge(config, behave)
+
+
+async def _running(config: Config, stack: Path | None, judge: Judge) -> int:
+    """With the system that runs; `stack` is the folder of its scripted model, if it has one."""
+    from app.cli.evaluating import behaviour_of
+
+    config.require(frozenset({"DATABASE_URL"}))
+    if stack is None:
+        return await judge(config, None)
+    with behaviour_of(stack) as behave:
+        return await judge(config, behave)
 
 
 def _tell(found: Report) -> None:

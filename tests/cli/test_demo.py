@@ -64,11 +64,26 @@ def test_every_message_has_one_outcome_in_words(facts: dict[str, Any], word: str
     assert outcome_of(row(**facts)) == word
 
 
-def test_percentiles_are_values_that_occurred() -> None:
-    """Nearest rank; none of nothing."""
-    assert percentile([1.0, 2.0, 3.0, 4.0], 0.5) == 3.0
-    assert percentile([1.0, 2.0, 3.0, 4.0], 0.95) == 4.0
-    assert percentile([], 0.5) is None
+@pytest.mark.parametrize(
+    ("values", "share", "found"),
+    [
+        ([], 0.5, None),
+        ([1.0], 0.95, 1.0),
+        ([1.0, 2.0], 0.5, 1.0),
+        ([1.0, 2.0], 0.51, 2.0),
+        ([1.0, 2.0, 3.0], 0.5, 2.0),
+        ([1.0, 2.0, 3.0, 4.0], 0.5, 2.0),
+        ([1.0, 2.0, 3.0, 4.0], 0.95, 4.0),
+        ([1.0, 2.0, 3.0, 4.0], 0.0, 1.0),
+        ([float(n) for n in range(1, 101)], 0.07, 7.0),
+        ([float(n) for n in range(1, 101)], 0.95, 95.0),
+    ],
+)
+def test_a_percentile_is_the_value_that_a_share_does_not_exceed(
+    values: list[float], share: float, found: float | None
+) -> None:
+    """Nearest rank: the smallest such value, one that occurred; none of nothing."""
+    assert percentile(values, share) == found
 
 
 def test_the_morning_has_about_sixty_messages_of_every_kind() -> None:
