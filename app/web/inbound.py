@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from app.kafka.inbound import BrokerAway, Posting
+from app.kafka.inbound import BrokerAway, Posting, TooLarge
 from app.web.access import Who, require_bearer
 from app.web.cloud_events import Given, NotUnderstood, read_request
 from app.web.identity import Identity
@@ -57,6 +57,8 @@ async def post_messages(request: Request, who: Who) -> JSONResponse:
         landed = await web.inbound.send(
             [Posting(message, {**each.headers, **traced}) for message, each in zip(messages, given, strict=True)]
         )
+    except TooLarge:
+        return JSONResponse({"error": "too_large"}, 413)
     except BrokerAway:
         return JSONResponse({"error": "broker_away"}, 503, {"Retry-After": str(RETRY_S)})
     accepted = [

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -140,6 +141,16 @@ async def test_too_much_is_refused(program: httpx2.AsyncClient) -> None:
     assert (await program.post(PATH, json=[{}] * (MESSAGES_MAX + 1))).status_code == 413
     answer = await program.post(PATH, json=message(body="x" * 65_537))
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "body")
+
+
+async def test_a_message_that_grows_too_large_for_the_topic_is_refused_for_good(program: httpx2.AsyncClient) -> None:
+    """What we write is a little longer than what came: 413, as for what came too large, not a broker that is away."""
+    write = partial(json.dumps, separators=(",", ":"))
+    headers = {f"x-{number}": "\x01" * 8_000 for number in range(174)}
+    room = INBOUND_RECORD_BYTES_MAX - len(write(message(headers=headers | {"pad": ""})))
+    content = write(message(headers=headers | {"pad": "\x01" * (room // len("\\u0001"))}))
+    answer = await program.post(PATH, content=content, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()) == (413, {"error": "too_large"})
 
 
 async def test_a_token_posts_for_its_workspace_only(site: Site, program: httpx2.AsyncClient) -> None:
