@@ -50,6 +50,10 @@ _ASKS_PRIVATE: Final = re.compile(
     r"|credenciales|numero di carta|carta di credito|número do cartão|kaartnummer|inloggegevens|numer karty)\b",
 )
 
+_ADDRESS_CHARS: Final = 64
+_IN_DOMAIN: Final = re.compile(r"@[\w.-]*$")
+_IN_LOCAL_PART: Final = re.compile(r"[\w.+-]*@\w")
+
 # One of these stands in everything that the pattern finds; looking for them first costs a tenth.
 _PRIVATE_STEMS: Final = (
     "card", "cvv", "cvc", "code", "pin", "iban", "ssn", "social security", "passport", "phrase", " key", "token",
@@ -74,10 +78,21 @@ def check_topics(text: str, snapshot: DraftRunSnapshot, language: str | None) ->
     if speaks_another_language(text, expected):
         blocks.append(HardBlock(BlockGroup.POLICY, Rule.WRONG_LANGUAGE))
     lower = Source.of(text).lower
-    private = any(stem in lower for stem in _PRIVATE_STEMS)
-    if private and (secret := _ASKS_PRIVATE.search(lower)) is not None:
-        blocks.append(HardBlock(BlockGroup.POLICY, Rule.ASKS_PRIVATE, *secret.span()))
+    if (secret := _asked_secret(lower)) is not None:
+        blocks.append(HardBlock(BlockGroup.POLICY, Rule.ASKS_PRIVATE, *secret))
     return blocks
+
+
+def _asked_secret(lower: str) -> tuple[int, int] | None:
+    """Where a reply asks for what it may not; a word that is part of an address (iban@example.org) asks for nothing."""
+    if not any(stem in lower for stem in _PRIVATE_STEMS):
+        return None
+    for found in _ASKS_PRIVATE.finditer(lower):
+        before = lower[max(found.start() - _ADDRESS_CHARS, 0) : found.start()]
+        after = lower[found.end() : found.end() + _ADDRESS_CHARS]
+        if not (_IN_DOMAIN.search(before) or _IN_LOCAL_PART.match(after)):
+            return found.span()
+    return None
 
 
 def _asked(snapshot: DraftRunSnapshot) -> str:

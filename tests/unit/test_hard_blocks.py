@@ -358,6 +358,20 @@ def test_some_topics_are_for_people(exchange: str) -> None:
     assert not may_pass(blocks[0], automatic=True)
 
 
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("Write to cryptogramme@example.org, please.", False),
+        ("Write to ann@iban.example.org, please.", False),
+        ("Send your IBAN to ann@example.org, please.", True),
+        ("Send your IBAN,CVV@once, please.", True),
+    ],
+)
+def test_a_word_within_an_address_asks_for_nothing(text: str, asks: bool) -> None:
+    """Only a secret that is asked for is one: part of somebody's address is not."""
+    assert (Rule.ASKS_PRIVATE in {block.rule for block in check_text(text, snapshot())}) is asks
+
+
 def test_the_whole_burst_counts_for_topics() -> None:
     """A lead who asks for a refund and then says hello asked for a refund; what was answered before does not count."""
     burst = [turn("I want a refund"), turn("are you there?")]
