@@ -15,7 +15,7 @@ group = typer.Typer(name="suppression", help="Leads that opted out: nothing is s
 
 VIA: Final = "cli"
 
-Workspace = Annotated[str, typer.Option("--workspace", metavar="ID")]
+Workspace = Annotated[str, typer.Option("--workspace", metavar="ID", help="Whose lead it is.")]
 
 
 @group.command("list", epilog="Example: draft-pipeline suppression list --workspace ws-1 --json")

@@ -30,30 +30,8 @@ RETURNING id, topic, key, value, headers;
 
 -- name: take_admitted_requests(taken_s, limit)
 -- Due waiting requests, per workspace as many as its limit on RUNNING runs leaves room for, oldest first. Runs and
--- requests already published are counted anew each time. The advisory lock lets one relay admit at a time.
-WITH gate AS (
-    SELECT pg_try_advisory_xact_lock(hashtext('draft-pipeline:admission')) AS mine
-), due AS (
-    SELECT DISTINCT o.workspace_id FROM outbox o, gate
-    WHERE gate.mine AND o.conversation IS NOT NULL AND o.published_at IS NULL AND o.not_before <= now()
-      AND (o.taken_until IS NULL OR o.taken_until < now())
-), room AS (
-    SELECT due.workspace_id, s.running_runs_max
-           - (SELECT count(*) FROM draft_pipeline_run r WHERE r.workspace_id = due.workspace_id AND r.finished_at IS NULL)
-           - (SELECT count(*) FROM outbox a WHERE a.workspace_id = due.workspace_id AND a.conversation IS NOT NULL
-              AND a.taken_until IS NOT NULL AND a.consumed_at IS NULL
-              AND NOT (a.published_at IS NULL AND a.taken_until < now())) AS free
-    FROM due JOIN workspace_settings s ON s.workspace_id = due.workspace_id
-), chosen AS (
-    SELECT picked.id FROM room CROSS JOIN LATERAL (
-        SELECT o.id FROM outbox o
-        WHERE o.workspace_id = room.workspace_id AND o.conversation IS NOT NULL AND o.published_at IS NULL
-          AND o.not_before <= now() AND (o.taken_until IS NULL OR o.taken_until < now())
-        ORDER BY o.not_before, o.id LIMIT greatest(room.free, 0) FOR UPDATE SKIP LOCKED) picked
-    LIMIT $2
-)
-UPDATE outbox SET taken_until = now() + make_interval(secs => $1) WHERE id IN (SELECT id FROM chosen)
-RETURNING id, topic, key, value, headers;
+-- requests already published are counted anew each time; one relay admits at a time.
+SELECT id, topic, key, value, headers FROM admit_requests($1, $2);
 
 -- name: mark_published(ids)
 -- The broker has acknowledged these rows.

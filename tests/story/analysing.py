@@ -71,7 +71,16 @@ def changed(value: Any) -> Any:
             return f"{value}x"
 
 
-def noticed(check: Callable[[Told, Rows], Differences], told: Told, rows: Rows) -> bool:
+def noticed(check: Callable[[Told, Rows], Differences], told: Told, rows: Rows, name: str) -> bool:
+    """Whether a wrong value of this column makes a difference, in one of the rows that have it."""
+    filled = [place for place, row in enumerate(rows) if row[name] is not None]
+    return any(
+        _differs(check, told, [*rows[:place], {**rows[place], name: changed(rows[place][name])}, *rows[place + 1 :]])
+        for place in filled
+    )
+
+
+def _differs(check: Callable[[Told, Rows], Differences], told: Told, rows: Rows) -> bool:
     try:
         return check(told, rows) != []
     except KeyError:  # a draft of another id
