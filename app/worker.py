@@ -209,9 +209,8 @@ async def check_start(config: Config, pool: Pool) -> None:
     except RuntimeError as error:
         raise StartError(str(error)) from None
     async with pool.acquire() as connection:
-        number, lacks = await migrate.schema_number(connection), await migrate.missing(connection, "before")
-    if lacks:
-        raise StartError(f"the database has schema {number}, this version needs {lacks[-1]}: run migrate")
+        if (why := await migrate.too_old(connection)) is not None:
+            raise StartError(why)
     missing = await missing_topics(config, list(TOPICS))
     if missing:
         raise StartError(f"topics are missing: {', '.join(missing)}; run topics create")

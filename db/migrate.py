@@ -79,6 +79,12 @@ async def missing(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionPr
     return [each.number for each in migrations() if each.when == when and each.number not in done]
 
 
+async def too_old(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy) -> str | None:
+    """One line that says what this code needs and the database lacks; None when it lacks nothing."""
+    number, lacks = await schema_number(connection), await missing(connection, "before")
+    return f"the database has schema {number}, this version needs {lacks[-1]}: run migrate" if lacks else None
+
+
 async def apply(url: str, *, when: str | None = None) -> list[Migration]:
     """Apply what is missing over a direct connection; returns what was applied.
 

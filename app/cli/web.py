@@ -53,6 +53,5 @@ async def _check(config: Config) -> None:
     from db import migrate
 
     async with connection_to(config.database_url) as connection:
-        number, lacks = await migrate.schema_number(connection), await migrate.missing(connection, "before")
-    if lacks:
-        raise Problem(f"the database has schema {number}, this version needs {lacks[-1]}: run migrate")
+        if (why := await migrate.too_old(connection)) is not None:
+            raise Problem(why)

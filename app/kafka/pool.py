@@ -119,7 +119,7 @@ class EventPool:
     async def adopt(self, event_id: uuid.UUID, record: Record) -> bool:
         """Work on an event of a run that its worker left behind, if there is room now; returns whether there is.
 
-        Once: whoever owns its partition reads it again, and that one retries, dead-letters and acknowledges.
+        Once, and without a dead letter: what is to be tried again is redelivered, or found by a later look.
         """
         full = self.paused or not self._capacity.fits(record.bytes)
         if full or self._stopping.is_set() or event_id in self._adopted:

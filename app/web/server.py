@@ -113,8 +113,8 @@ def create_app(config: Config) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pool = await create_pool(config.database_url or "", size=_CONNECTIONS, application="draft-pipeline web")
         async with pool.acquire() as connection:
-            if await migrate.missing(connection, "before"):
-                raise StartError("the database's schema is too old: run migrate")
+            if (why := await migrate.too_old(connection)) is not None:
+                raise StartError(why)
         web = app.state.web = Web(config, pool, metrics)
         async with web.running(), exporting(config, pool, web.lag, metrics):
             yield
@@ -162,7 +162,7 @@ async def ready(request: Request, response: Response) -> dict[str, Any]:
     reasons = []
     try:
         async with asyncio.timeout(_DATABASE_S_MAX), web.pool.acquire() as connection:
-            if await migrate.missing(connection, "before"):
+            if await migrate.too_old(connection) is not None:
                 reasons.append("schema_too_old")
     except TRANSIENT:
         reasons.append("database_away")
